@@ -1,0 +1,90 @@
+#include "apr-glue/child.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern char **environ;
+
+void ag_child_reset_signals(void)
+{
+    sigset_t none;
+
+    for (int s = 1; s < NSIG; s++)
+        signal(s, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+void ag_child_close_from(int from)
+{
+    long max;
+
+    /* close_range is Linux 5.9's; before it, one by one. */
+    if (syscall(SYS_close_range, (unsigned)from, ~0U, 0U) == 0)
+        return;
+    max = sysconf(_SC_OPEN_MAX);
+    for (int fd = from; fd < (int)max; fd++)
+        close(fd);
+}
+
+apr_status_t ag_child_exec(const char *path, const char *const *argv, const char *const *env)
+{
+    /* execve(2) takes pointers to non-const strings for history's sake and does not write to them. */
+    execve(path, (char *const *)(uintptr_t)argv, env ? (char *const *)(uintptr_t)env : environ);
+    return errno;
+}
+
+/* Puts each descriptor at its number; first away from the low numbers, so that none is overwritten before it is used. */
+static int arrange(const ag_child_t *child)
+{
+    int high[AG_CHILD_MAX_FDS];
+
+    for (int i = 0; i < child->nfds; i++) {
+        int fd = child->fds[i] >= 0 ? child->fds[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
+        high[i] = fcntl(fd, F_DUPFD_CLOEXEC, 2 * AG_CHILD_MAX_FDS);
+        if (high[i] < 0)
+            return -1;
+    }
+    for (int i = 0; i < child->nfds; i++) {
+        if (dup2(high[i], i) < 0)
+            return -1;
+    }
+    ag_child_close_from(child->nfds);
+    return 0;
+}
+
+static void run_child(const ag_child_t *child)
+{
+    apr_status_t rv;
+
+    setsid();
+    ag_child_reset_signals();
+    rv = arrange(child) ? errno : ag_child_exec(child->argv[0], child->argv, child->env);
+    dprintf(2, "%s: %s\n", child->argv[0], strerror(rv));
+    _exit(127);
+}
+
+apr_status_t ag_child_start(const ag_child_t *child, pid_t *ppid)
+{
+    sigset_t all, before;
+    pid_t pid;
+    apr_status_t rv = APR_SUCCESS;
+
+    assert(child->nfds >= 3 && child->nfds <= AG_CHILD_MAX_FDS);
+    /* No handler of ours may run in the child before the defaults are back. */
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid = fork();
+    if (pid < 0)
+        rv = errno;
+    else if (pid == 0)
+        run_child(child);
+    else
+        *ppid = pid;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return rv;
+}

@@ -1,0 +1,45 @@
+/* The contract between the module and the core: what travels on a link. Both sides include this; neither sees the other.
+ *
+ * A link is a stream on the core's unix socket, used for one request at a time and kept. The first bytes from the client side are
+ * the hello line; a peer that starts with a digit speaks plain SCGI and gets no hello.
+ *
+ *   module: PASSENGER/1 <build id> <configuration generation>\n
+ *   core:   PASSENGER/1 <build id> <core id>\n            sent at once on reading the hello; the module need not wait before it writes
+ *   core:   PASSENGER/1 mismatch\n                        and closes: another protocol; Apache must be restarted
+ * Builds may differ: during an upgrade, children of the old module meet the new core.
+ *
+ * A request is SCGI's (https://python.ca/scgi/protocol.txt): "<length>:" pairs "," body, each pair "name\0value\0".
+ * CONTENT_LENGTH and SCGI come first, as SCGI demands; then control pairs, whose names start with '!'; then the pairs of the
+ * application, which the core passes on byte for byte. CONTENT_LENGTH there is the length of the body on the link, "0" without one or
+ * when the body is chunked (then it is framed as in RFC 9112 section 7.1, without extensions or trailers).
+ *
+ * A response is an HTTP/1.1 head (status line, fields, empty line) and a body framed by Content-Length or, with
+ * Transfer-Encoding: chunked, in chunks; no body follows 1xx, 204, 304 or a request with method HEAD. The core sends no 1xx but 101.
+ * A link closed before the end of the response means that the response is broken, and must look broken to the client.
+ * When the client is gone while the response is awaited the module shuts down its sending side: a request that still waits is dropped,
+ * one that is being served goes on.
+ */
+#ifndef AG_LINK_H
+#define AG_LINK_H
+
+#define AG_LINK_PROTOCOL "PASSENGER/1"
+
+/* The largest header block of a request, bytes; what is larger is answered 431 by the module. */
+#define AG_LINK_MAX_HEAD (256 * 1024)
+
+/* Control pairs. Flags are present with value "1", or absent. */
+#define AG_LINK_GROUP "!g"        /* name of the application's group */
+#define AG_LINK_APP_ROOT "!r"     /* absolute path */
+#define AG_LINK_KIND "!k"         /* row of helper/kind.def: "python", ... */
+#define AG_LINK_STARTUP "!s"      /* startup file, relative to the application's root or absolute */
+#define AG_LINK_BASE_URI "!b"     /* "" at the root */
+#define AG_LINK_DIGEST "!d"       /* 16 hex digits: which options; see AG_LINK_OPTIONS */
+#define AG_LINK_OPTIONS "!o"      /* base64 of the options' wire form; sent until a response has come on this link for this digest */
+#define AG_LINK_CHUNKED "!c"      /* flag: the body is chunked on the link */
+#define AG_LINK_ENV_AT "!e"       /* decimal: bytes of the application's pairs before those that administrators set (SetEnv); absent: none */
+
+/* Field of a response by which the core refuses a digest that it does not know (status 421): the module sends the request again, with
+ * options, if it can. */
+#define AG_LINK_NEED_OPTIONS "Passenger-Need-Options"
+
+#endif

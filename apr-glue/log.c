@@ -1,0 +1,118 @@
+#include "apr-glue/log.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_MAX_LEN 8192
+
+static ag_log_level_t max_level = AG_LOG_NOTICE;
+static ag_log_sink_t sink;
+static void *sink_baton;
+static const char *role = "passenger";
+
+void ag_log_set_level(ag_log_level_t level)
+{
+    max_level = level;
+}
+
+void ag_log_set_sink(ag_log_sink_t to, void *baton)
+{
+    sink = to;
+    sink_baton = baton;
+}
+
+void ag_log_set_role(const char *name)
+{
+    role = name;
+}
+
+/* Copies what is printable or above ASCII; everything else becomes \xNN, so one message stays one line. */
+static apr_size_t escape(char *out, apr_size_t size, const char *in, apr_size_t len)
+{
+    static const char hex[] = "0123456789abcdef";
+    apr_size_t n = 0;
+
+    for (apr_size_t i = 0; i < len && n + 4 < size; i++) {
+        unsigned char c = (unsigned char)in[i];
+        if ((c >= 0x20 && c != 0x7f) || c == '\t') {
+            out[n++] = (char)c;
+        } else {
+            out[n++] = '\\';
+            out[n++] = 'x';
+            out[n++] = hex[c >> 4];
+            out[n++] = hex[c & 15];
+        }
+    }
+    out[n] = '\0';
+    return n;
+}
+
+/* Apache's own form of the line, so that tools that read error logs read ours. */
+static apr_size_t line_head(char *out, apr_size_t size, ag_log_level_t level)
+{
+    static const char *const names[] = {[AG_LOG_CRIT] = "crit", [AG_LOG_ERROR] = "error", [AG_LOG_WARN] = "warn",
+                                        [AG_LOG_NOTICE] = "notice", [AG_LOG_INFO] = "info", [AG_LOG_DEBUG] = "debug",
+                                        [AG_LOG_TRACE] = "trace1"};
+    struct timeval now;
+    struct tm tm;
+    char date[32], year[8];
+
+    gettimeofday(&now, NULL);
+    localtime_r(&now.tv_sec, &tm);
+    strftime(date, sizeof date, "%a %b %d %H:%M:%S", &tm);
+    strftime(year, sizeof year, "%Y", &tm);
+    return (apr_size_t)snprintf(out, size, "[%s.%06ld %s] [%s:%s] [pid %ld] ", date, (long)now.tv_usec, year, role, names[level],
+                                (long)getpid());
+}
+
+static void write_line(char *line, apr_size_t len)
+{
+    line[len++] = '\n';
+    for (apr_size_t done = 0; done < len;) {
+        ssize_t n = write(2, line + done, len - done);
+        if (n <= 0)
+            return; /* a log that can't be written must not stop requests */
+        done += (apr_size_t)n;
+    }
+}
+
+void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
+{
+    char text[LINE_MAX_LEN], line[LINE_MAX_LEN + 256];
+    apr_size_t n = 0;
+    va_list args;
+    int len;
+
+    if (level > max_level)
+        return;
+    va_start(args, fmt);
+    len = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (len < 0)
+        return;
+    if (!sink)
+        n = line_head(line, sizeof line, level);
+    if (tag)
+        n += (apr_size_t)snprintf(line + n, sizeof line - n, "%s: ", tag);
+    n += escape(line + n, sizeof line - 1 - n, text, (apr_size_t)len < sizeof text ? (apr_size_t)len : sizeof text - 1);
+    if (sink)
+        sink(sink_baton, level, line);
+    else
+        write_line(line, n);
+}
+
+void ag_log_output(const char *prefix, const char *text, apr_size_t len)
+{
+    char line[LINE_MAX_LEN + 256];
+    apr_size_t n = 0;
+
+    if (*prefix) {
+        n = line_head(line, sizeof line, AG_LOG_NOTICE);
+        n += (apr_size_t)snprintf(line + n, sizeof line - n, "%s", prefix);
+    }
+    n += escape(line + n, sizeof line - 1 - n, text, len);
+    write_line(line, n);
+}

@@ -1,0 +1,37 @@
+/* One way to say something to the administrator, whoever the process is. */
+#ifndef AG_LOG_H
+#define AG_LOG_H
+
+#include "apr-glue/base.h"
+
+/* In syslog's order, which is Apache's too: smaller is more severe. */
+typedef enum {
+    AG_LOG_CRIT = 2,
+    AG_LOG_ERROR = 3,
+    AG_LOG_WARN = 4,
+    AG_LOG_NOTICE = 5,
+    AG_LOG_INFO = 6,
+    AG_LOG_DEBUG = 7,
+    AG_LOG_TRACE = 8
+} ag_log_level_t;
+
+typedef void (*ag_log_sink_t)(void *baton, ag_log_level_t level, const char *line);
+
+/* Writes one line. `tag` is a message number of ours ("PSG0101"), unique in the tree from debug upwards, or NULL for trace.
+ * Control characters in the message are escaped, so that what an application or a client sent can't start a line of its own;
+ * a line is cut at 8 KiB (the limit that Passenger's users know). Never fails, never blocks on anything but the log. */
+void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...) AG_PRINTF(3, 4);
+
+/* Messages less severe than `level` are dropped. Default: AG_LOG_NOTICE. */
+void ag_log_set_level(ag_log_level_t level);
+
+/* Where lines go: `sink(baton, ...)`, or, with sink NULL (the default), descriptor 2 in Apache's error-log form with `role` as module name. */
+void ag_log_set_sink(ag_log_sink_t sink, void *baton);
+
+/* Names the process in lines written to descriptor 2: "watchdog", "core", "prepare". The string must stay. */
+void ag_log_set_role(const char *role);
+
+/* Writes bytes of an application's output as they are, but for control characters, one line: "App 123 output: ...". `prefix` may be "". */
+void ag_log_output(const char *prefix, const char *line, apr_size_t len);
+
+#endif

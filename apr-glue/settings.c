@@ -1,0 +1,81 @@
+#include "apr-glue/settings.h"
+#include <apr_strings.h>
+#include <string.h>
+
+/* The fields in the order in which they travel: one list, read by put and by get. */
+#define SETTINGS(STR, U32)                                                                                                                 \
+    STR(build_id) U32(config_generation) STR(registry_dir) STR(instance_dir) STR(data_dir) STR(web_user) U32(web_uid) U32(user_switching)  \
+    STR(default_user) STR(default_group) U32(log_level) U32(max_pool_size) U32(max_instances_per_app) U32(pool_idle_time)                  \
+    U32(stat_throttle_rate) U32(response_watermark) U32(socket_backlog) U32(max_links) U32(show_version) U32(disable_log_prefix)
+
+void ag_settings_put(ag_frame_t *f, const ag_settings_t *s)
+{
+#define PUT_STR(field) ag_frame_put_str(f, s->field);
+#define PUT_U32(field) ag_frame_put_u32(f, (uint32_t)s->field);
+    SETTINGS(PUT_STR, PUT_U32)
+    ag_frame_put_u32(f, s->grants ? (uint32_t)s->grants->nelts : 0);
+    for (int i = 0; s->grants && i < s->grants->nelts; i++) {
+        const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
+        ag_frame_put_str(f, grant->option);
+        ag_frame_put_str(f, grant->value);
+        ag_frame_put_str(f, grant->root);
+    }
+}
+
+ag_settings_t *ag_settings_get(ag_frame_reader_t *in)
+{
+    ag_settings_t *s = apr_pcalloc(in->p, sizeof *s);
+    uint32_t grants;
+
+#define GET_STR(field) s->field = ag_frame_get_str(in);
+#define GET_U32(field) s->field = ag_frame_get_u32(in);
+    SETTINGS(GET_STR, GET_U32)
+    grants = ag_frame_get_u32(in);
+    s->grants = apr_array_make(in->p, 4, sizeof(ag_settings_grant_t));
+    while (!in->bad && grants-- > 0) {
+        ag_settings_grant_t *grant = apr_array_push(s->grants);
+        grant->option = ag_frame_get_str(in);
+        grant->value = ag_frame_get_str(in);
+        grant->root = ag_frame_get_str(in);
+        if (!grant->option || !grant->value || !grant->root)
+            in->bad = 1;
+    }
+    if (!s->build_id || !s->registry_dir || !s->data_dir || !s->default_user)
+        in->bad = 1;
+    return s;
+}
+
+/* 1 if `path` is `root` or lies below it; compared by whole components. */
+static int below(const char *path, const char *root)
+{
+    apr_size_t len = strlen(root);
+
+    apr_size_t path_len = strlen(path);
+
+    while (len > 0 && root[len - 1] == '/')
+        len--;
+    if (strstr(path, "/../") || (path_len >= 3 && strcmp(path + path_len - 3, "/..") == 0))
+        return 0;
+    return strncmp(path, root, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
+int ag_settings_granted(const ag_settings_t *s, const char *option, const char *value, const char *app_root)
+{
+    for (int i = 0; i < s->grants->nelts; i++) {
+        const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
+        if (strcmp(grant->option, option) == 0 && strcmp(grant->value, value) == 0 && below(app_root, grant->root))
+            return 1;
+    }
+    return 0;
+}
+
+int ag_settings_granted_here(const ag_settings_t *s, const char *option, const char *value, const char *app_root)
+{
+    for (int i = 0; i < s->grants->nelts; i++) {
+        const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
+        if (strcmp(grant->option, option) == 0 && strcmp(grant->value, value) == 0 && below(app_root, grant->root) &&
+            below(grant->root, app_root))
+            return 1;
+    }
+    return 0;
+}
