@@ -1,0 +1,156 @@
+#include "helper/app_link.h"
+#include "apr-glue/log.h"
+#include "apr-glue/sock.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void close_idle(hp_process_t *process)
+{
+    hp_app_link_t *link;
+
+    while ((link = LIST_FIRST(&process->idle_links))) {
+        LIST_REMOVE(link, entry);
+        ag_loop_io_destroy(&link->io);
+        close(link->fd);
+        process->nlinks--;
+        free(link);
+    }
+}
+
+/* Bytes or an end on a connection that nobody uses: in both cases it can't be trusted with the next request. */
+static void on_link(void *baton, int events)
+{
+    hp_app_link_t *link = baton;
+
+    if (link->cb) {
+        link->cb(link->baton, events);
+        return;
+    }
+    LIST_REMOVE(link, entry);
+    hp_app_link_close(&link);
+}
+
+/* A path of the application's own choice: only a socket that this very process listens on will do. */
+static apr_status_t connect_path(int *pfd, const hp_process_t *process, const char *path)
+{
+    uid_t uid;
+    pid_t pid;
+    apr_status_t rv = ag_sock_connect(pfd, path, 1);
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    rv = ag_sock_peer(*pfd, &uid, &pid);
+    if (rv == APR_SUCCESS && pid != process->pid)
+        rv = EPERM;
+    if (rv != APR_SUCCESS)
+        close(*pfd);
+    return rv;
+}
+
+static apr_status_t connect_port(int *pfd, const char *text)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    long port = strtol(text, NULL, 10);
+    int fd;
+
+    if (port <= 0 || port > 65535)
+        return EINVAL;
+    sa.sin_port = htons((uint16_t)port);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return errno;
+    if (connect(fd, (struct sockaddr *)&sa, sizeof sa) && errno != EINPROGRESS) {
+        apr_status_t rv = errno;
+        close(fd);
+        return rv;
+    }
+    *pfd = fd;
+    return APR_SUCCESS;
+}
+
+static apr_status_t connect_process(int *pfd, const hp_process_t *process)
+{
+    static const char tcp[] = "tcp://127.0.0.1:";
+    const char *address = process->handshake.address;
+
+    if (strncmp(address, "fd:", 3) == 0)
+        return ag_sock_connect_fd(pfd, process->sock, 1);
+    if (strncmp(address, "unix:", 5) == 0)
+        return connect_path(pfd, process, address + 5);
+    if (strncmp(address, tcp, sizeof tcp - 1) == 0)
+        return connect_port(pfd, address + sizeof tcp - 1);
+    return EAFNOSUPPORT;
+}
+
+/* 1 if nothing has come since the last response: bytes that follow a response must not become the beginning of the next one. */
+static int quiet(const hp_app_link_t *link)
+{
+    char byte;
+
+    return recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_loop_io_cb_t cb, void *baton)
+{
+    hp_app_link_t *link;
+    int fd = -1;
+    apr_status_t rv;
+
+    while ((link = LIST_FIRST(&process->idle_links))) {
+        LIST_REMOVE(link, entry);
+        if (quiet(link))
+            break;
+        hp_app_link_close(&link);
+    }
+    if (!link) {
+        if (APR_SUCCESS != (rv = connect_process(&fd, process)))
+            return rv;
+        link = calloc(1, sizeof *link);
+        if (!link)
+            abort();
+        link->process = process;
+        link->fd = fd;
+        link->io = ag_loop_io_create(process->ctx->loop, fd, AG_LOOP_READ, on_link, link);
+        process->nlinks++;
+        process->close_idle_links = close_idle;
+    }
+    link->cb = cb;
+    link->baton = baton;
+    *plink = link;
+    return APR_SUCCESS;
+}
+
+void hp_app_link_keep(hp_app_link_t **plink)
+{
+    hp_app_link_t *link = *plink;
+
+    *plink = NULL;
+    if (link->process->state != HP_PROCESS_READY) {
+        hp_app_link_close(&link);
+        return;
+    }
+    link->cb = NULL;
+    link->kept = 1;
+    ag_loop_io_set(link->io, AG_LOOP_READ);
+    LIST_INSERT_HEAD(&link->process->idle_links, link, entry);
+}
+
+void hp_app_link_close(hp_app_link_t **plink)
+{
+    hp_app_link_t *link = *plink;
+
+    if (!link)
+        return;
+    *plink = NULL;
+    ag_loop_io_destroy(&link->io);
+    close(link->fd);
+    link->process->nlinks--;
+    assert(link->process->nlinks >= 0);
+    hp_process_release(link->process);
+    free(link);
+}

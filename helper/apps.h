@@ -1,0 +1,41 @@
+/* Root's half of application processes: it starts, signals and reaps them and holds their descriptors. It knows nothing of requests. */
+#ifndef HP_APPS_H
+#define HP_APPS_H
+
+#include "helper/chan.h"
+#include "helper/instance.h"
+
+typedef struct hp_apps_t hp_apps_t;
+
+/* `self` is the helper's own program; applications' sockets are given to `core_uid` to connect to, unless that is -1. */
+hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, apr_pool_t *p);
+
+/* The settings that later spawns are judged by, as they travel; copied. */
+void hp_apps_settings(hp_apps_t *apps, const void *settings, apr_size_t len);
+
+/* A core to talk to, or NULL. The new one is told of every process whose start the old one saw succeed; the others are ended. */
+void hp_apps_core(hp_apps_t *apps, hp_chan_t *core);
+
+/* Orders of the core. Ids that are not known are ignored: the process is gone. */
+void hp_apps_spawn(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t len);
+void hp_apps_signal(hp_apps_t *apps, uint64_t id, uint32_t what);
+void hp_apps_note(hp_apps_t *apps, uint64_t id, const void *note, apr_size_t len);
+
+/* The first id that no process has had. */
+uint64_t hp_apps_next_id(const hp_apps_t *apps);
+
+/* Application processes that have not been reaped. */
+/* Writes all there is to know about the processes for an heir in this very process (upgrade.h), and reads it back. */
+void hp_apps_save(const hp_apps_t *apps, ag_frame_t *state);
+void hp_apps_restore(hp_apps_t *apps, ag_frame_reader_t *in);
+
+/* How many there are. */
+int hp_apps_count(const hp_apps_t *apps);
+/* As hp_apps_signal, for all. */
+void hp_apps_signal_all(hp_apps_t *apps, uint32_t what);
+/* Calls back whenever a process has ended. */
+void hp_apps_on_exit(hp_apps_t *apps, ag_loop_cb_t cb, void *baton);
+/* Ends what applications left behind: descendants that were handed to us because their parents are gone. The number of them. */
+int hp_apps_kill_orphans(void);
+
+#endif

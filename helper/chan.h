@@ -1,0 +1,20 @@
+/* One end of the core-watchdog socketpair, on the loop: whole messages in, whole messages out, never blocking. */
+#ifndef HP_CHAN_H
+#define HP_CHAN_H
+
+#include "apr-glue/frame.h"
+#include "apr-glue/loop.h"
+
+typedef struct hp_chan_t hp_chan_t;
+
+/* One message; its descriptors belong to the callee. `data` NULL: the other end is gone; the channel is of no use any more. */
+typedef void (*hp_chan_cb_t)(void *baton, const char *data, apr_size_t len, const int *fds, int nfds);
+
+/* Takes over `fd`. */
+hp_chan_t *hp_chan_create(ag_loop_t *loop, int fd, hp_chan_cb_t cb, void *baton);
+/* Sends or queues; the descriptors stay the caller's (copies are sent). A peer that is gone swallows messages. */
+void hp_chan_send(hp_chan_t *chan, const ag_frame_t *frame, const int *fds, int nfds);
+/* Allowed within the callback. Accepts a pointer to NULL; nulls. */
+void hp_chan_destroy(hp_chan_t **pchan);
+
+#endif

@@ -1,0 +1,413 @@
+#include "helper/conn.h"
+#include "apr-glue/build.h"
+#include "apr-glue/link.h"
+#include "apr-glue/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HELLO_MAX   256
+#define HEAD_MAX    (AG_LINK_MAX_HEAD + 64 * 1024) /* the application's pairs and ours */
+#define DRAINED     (HP_SPOOL_MEMORY / 2)
+#define KEPT_BUFFER 8192 /* a link that waits for its next request holds no more */
+#define IOV_MAX_HERE 64
+
+typedef enum { HELLO, HEAD, REQUEST, CLOSING } phase_t;
+
+struct hp_conn_t {
+    LIST_ENTRY(hp_conn_t) entry;
+    hp_conn_server_t *server;
+    int fd;
+    ag_loop_io_t *io;
+    ag_loop_timer_t *doom; /* closes the link outside the calls that found it broken; NULL until needed */
+    phase_t phase;
+    int want_body, peer_ended, broken;
+    uint32_t config_generation;
+    char *in; /* bytes that came and could not be used yet */
+    apr_size_t in_len, in_size;
+    hp_spool_t out;
+    void *request; /* NULL: none */
+};
+
+static void destroy(hp_conn_t *conn)
+{
+    void *request = conn->request;
+
+    conn->request = NULL;
+    if (request)
+        conn->server->handler->orphan(request);
+    LIST_REMOVE(conn, entry);
+    conn->server->nconns--;
+    ag_loop_io_destroy(&conn->io);
+    ag_loop_timer_destroy(&conn->doom);
+    hp_spool_clear(&conn->out);
+    close(conn->fd);
+    free(conn->in);
+    free(conn);
+}
+
+static void on_doom(void *baton)
+{
+    destroy(baton);
+}
+
+/* The link is of no use any more; whoever is at work on it finishes its call first. */
+static void doom(hp_conn_t *conn)
+{
+    if (conn->broken)
+        return;
+    conn->broken = 1;
+    ag_loop_io_set(conn->io, 0);
+    conn->doom = ag_loop_timer_create(conn->server->ctx->loop, on_doom, conn);
+    ag_loop_timer_start(conn->doom, 0);
+}
+
+static void watch(hp_conn_t *conn)
+{
+    int events = hp_spool_len(&conn->out) > 0 ? AG_LOOP_WRITE : 0;
+
+    if (conn->broken)
+        return;
+    if (!conn->peer_ended && conn->phase != CLOSING && (conn->phase != REQUEST || conn->want_body || conn->in_len == 0))
+        events |= AG_LOOP_READ;
+    ag_loop_io_set(conn->io, events);
+}
+
+/* -- out -- */
+
+void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+    ssize_t sent = 0;
+
+    if (conn->broken)
+        return;
+    if (hp_spool_len(&conn->out) == 0) {
+        sent = sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+            doom(conn);
+            return;
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        apr_size_t done = sent > 0 ? (apr_size_t)sent < iov[i].iov_len ? (apr_size_t)sent : iov[i].iov_len : 0;
+        apr_status_t rv = APR_SUCCESS;
+        sent -= (ssize_t)done;
+        if (done < iov[i].iov_len)
+            rv = hp_spool_put(&conn->out, (const char *)iov[i].iov_base + done, iov[i].iov_len - done);
+        if (rv != APR_SUCCESS) {
+            ag_log(AG_LOG_ERROR, "PSG0140", "spool.full: a response could not be kept for a slow client in %s: %s; it is cut",
+                   conn->server->ctx->store.dir, strerror(rv));
+            doom(conn);
+            return;
+        }
+    }
+    watch(conn);
+}
+
+apr_off_t hp_conn_backlog(const hp_conn_t *conn)
+{
+    return hp_spool_len(&conn->out);
+}
+
+static void consume_kept(hp_conn_t *conn);
+
+/* After the last byte of a response: the next request, or the end. */
+static void next(hp_conn_t *conn)
+{
+    if (conn->phase == CLOSING || (conn->peer_ended && conn->phase != REQUEST)) {
+        if (hp_spool_len(&conn->out) == 0)
+            doom(conn);
+        return;
+    }
+    consume_kept(conn);
+}
+
+static void flush(hp_conn_t *conn)
+{
+    apr_status_t rv = hp_spool_send(&conn->out, conn->fd);
+
+    if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv)) {
+        doom(conn);
+        return;
+    }
+    if (conn->request && hp_spool_len(&conn->out) <= DRAINED)
+        conn->server->handler->drained(conn->request);
+    if (!conn->request && !conn->broken)
+        next(conn);
+    watch(conn);
+}
+
+void hp_conn_done(hp_conn_t *conn, int keep)
+{
+    conn->request = NULL;
+    conn->want_body = 0;
+    conn->phase = keep && !conn->peer_ended && !conn->server->ctx->stopping ? HEAD : CLOSING;
+    if (conn->phase == CLOSING && !conn->broken && hp_spool_len(&conn->out) == 0)
+        doom(conn);
+    watch(conn);
+}
+
+void hp_conn_break(hp_conn_t *conn)
+{
+    /* What was sent stays valid for the reader; what is still here would only make the break come later. */
+    conn->request = NULL;
+    conn->phase = CLOSING;
+    if (hp_spool_len(&conn->out) == 0)
+        doom(conn);
+    watch(conn);
+}
+
+void hp_conn_want_body(hp_conn_t *conn, int on)
+{
+    conn->want_body = on;
+    watch(conn);
+}
+
+uint32_t hp_conn_config_generation(const hp_conn_t *conn)
+{
+    return conn->config_generation;
+}
+
+/* -- in -- */
+
+static void say_hello(hp_conn_t *conn)
+{
+    char line[HELLO_MAX];
+    struct iovec iov = {.iov_base = line};
+
+    iov.iov_len = (size_t)snprintf(line, sizeof line, AG_LINK_PROTOCOL " %s %s\n", ag_build_id(), conn->server->ctx->core_id);
+    hp_conn_write(conn, &iov, 1);
+}
+
+static void refuse_hello(hp_conn_t *conn, const char *line)
+{
+    static const char mismatch[] = AG_LINK_PROTOCOL " mismatch\n";
+    struct iovec iov = {(void *)(uintptr_t)mismatch, sizeof mismatch - 1};
+
+    if (strncmp(line, "PASSENGER/", 10) == 0)
+        ag_log(AG_LOG_ERROR, "PSG0141", "version.mismatch: Apache's module speaks %.16s, this helper " AG_LINK_PROTOCOL "; restart Apache", line);
+    else
+        ag_log(AG_LOG_WARN, "PSG0142", "link.protocol: not a hello: %.64s", line);
+    hp_conn_write(conn, &iov, 1);
+    hp_conn_break(conn);
+}
+
+/* Consumes the hello line if it is there; a digit is plain SCGI's beginning. */
+static apr_size_t take_hello(hp_conn_t *conn, const char *data, apr_size_t len)
+{
+    const char *newline;
+    char line[HELLO_MAX], build[64];
+    unsigned generation;
+
+    if (*data >= '0' && *data <= '9') {
+        conn->phase = HEAD;
+        return 0;
+    }
+    newline = memchr(data, '\n', len < HELLO_MAX ? len : HELLO_MAX);
+    if (!newline) {
+        if (len >= HELLO_MAX)
+            doom(conn);
+        return 0;
+    }
+    memcpy(line, data, (size_t)(newline - data));
+    line[newline - data] = '\0';
+    if (sscanf(line, AG_LINK_PROTOCOL " %63s %u", build, &generation) != 2) {
+        refuse_hello(conn, line);
+        return (apr_size_t)(newline - data) + 1;
+    }
+    conn->config_generation = generation;
+    conn->phase = HEAD;
+    say_hello(conn);
+    return (apr_size_t)(newline - data) + 1;
+}
+
+/* Length of the netstring's prefix ("123:") and its value; 0: more bytes are needed; -1: not one. */
+static int netstring(const char *data, apr_size_t len, apr_size_t *pvalue)
+{
+    apr_size_t value = 0;
+
+    for (int i = 0; (apr_size_t)i < len; i++) {
+        if (data[i] == ':')
+            return i > 0 ? (*pvalue = value, i + 1) : -1;
+        if (data[i] < '0' || data[i] > '9' || i > 7)
+            return -1;
+        value = value * 10 + (apr_size_t)(data[i] - '0');
+    }
+    return 0;
+}
+
+static void bad_head(hp_conn_t *conn)
+{
+    ag_log(AG_LOG_WARN, "PSG0143", "link.protocol: not a request");
+    doom(conn);
+}
+
+static apr_size_t take_head(hp_conn_t *conn, const char *data, apr_size_t len)
+{
+    hp_conn_begin_t in = {0};
+    apr_size_t value;
+    int prefix = netstring(data, len, &value);
+    void *request;
+
+    if (prefix == 0)
+        return 0;
+    if (prefix < 0 || value > HEAD_MAX || value < 2) {
+        bad_head(conn);
+        return 0;
+    }
+    if (len < (apr_size_t)prefix + value + 1)
+        return 0;
+    data += prefix;
+    if (data[value] != ',' || data[value - 1] != '\0') {
+        bad_head(conn);
+        return 0;
+    }
+    conn->phase = REQUEST;
+    conn->want_body = 1;
+    in.pairs = data;
+    in.len = value;
+    in.body = data + value + 1;
+    in.body_len = len - (apr_size_t)prefix - value - 1;
+    request = conn->server->handler->begin(conn->server->baton, conn, &in);
+    /* An answer that came at once has changed the phase already. */
+    if (conn->phase == REQUEST)
+        conn->request = request;
+    return (apr_size_t)prefix + value + 1 + in.used;
+}
+
+/* Uses as much of the bytes as there is use for. */
+static apr_size_t consume(hp_conn_t *conn, const char *data, apr_size_t len)
+{
+    apr_size_t done = 0;
+
+    while (done < len && !conn->broken) {
+        phase_t before = conn->phase;
+        apr_size_t n = 0;
+        if (conn->phase == HELLO)
+            n = take_hello(conn, data + done, len - done);
+        else if (conn->phase == HEAD && hp_spool_len(&conn->out) == 0)
+            n = take_head(conn, data + done, len - done);
+        else if (conn->phase == REQUEST && conn->request && conn->want_body)
+            n = conn->server->handler->body(conn->request, data + done, len - done);
+        else if (conn->phase == CLOSING)
+            return len;
+        if (n == 0 && conn->phase == before)
+            break;
+        done += n;
+    }
+    return done;
+}
+
+/* What could not be used is kept: the end of what was kept before, or the end of new bytes. */
+static void keep(hp_conn_t *conn, const char *data, apr_size_t len)
+{
+    if (conn->in_len > 0) {
+        memmove(conn->in, data, len);
+    } else if (len > 0) {
+        if (conn->in_size < len) {
+            free(conn->in);
+            conn->in = malloc(len);
+            conn->in_size = len;
+        }
+        if (!conn->in)
+            abort();
+        memcpy(conn->in, data, len);
+    }
+    conn->in_len = len;
+    if (len == 0 && conn->in_size > KEPT_BUFFER) {
+        free(conn->in);
+        conn->in = NULL;
+        conn->in_size = 0;
+    }
+}
+
+static void consume_kept(hp_conn_t *conn)
+{
+    apr_size_t used;
+
+    if (conn->in_len > 0) {
+        used = consume(conn, conn->in, conn->in_len);
+        keep(conn, conn->in + used, conn->in_len - used);
+    }
+    watch(conn);
+}
+
+static void on_data(hp_conn_t *conn, const char *data, apr_size_t len)
+{
+    apr_size_t used;
+
+    if (conn->in_len > 0) {
+        if (conn->in_len + len > HEAD_MAX + HP_CONTEXT_SCRATCH) {
+            bad_head(conn);
+            return;
+        }
+        if (conn->in_size < conn->in_len + len) {
+            conn->in_size = 2 * (conn->in_len + len);
+            conn->in = realloc(conn->in, conn->in_size);
+            if (!conn->in)
+                abort();
+        }
+        memcpy(conn->in + conn->in_len, data, len);
+        conn->in_len += len;
+        consume_kept(conn);
+        return;
+    }
+    used = consume(conn, data, len);
+    if (used < len)
+        keep(conn, data + used, len - used);
+    watch(conn);
+}
+
+static void on_end(hp_conn_t *conn)
+{
+    conn->peer_ended = 1;
+    if (!conn->request ? conn->phase != CLOSING || hp_spool_len(&conn->out) == 0 : !conn->server->handler->client_left(conn->request))
+        doom(conn);
+    watch(conn);
+}
+
+static void on_ready(void *baton, int events)
+{
+    hp_conn_t *conn = baton;
+    ssize_t n;
+
+    if (events & AG_LOOP_WRITE)
+        flush(conn);
+    if (!(events & AG_LOOP_READ) || conn->broken || conn->peer_ended)
+        return;
+    n = recv(conn->fd, conn->server->ctx->scratch, HP_CONTEXT_SCRATCH, 0);
+    if (n > 0)
+        on_data(conn, conn->server->ctx->scratch, (apr_size_t)n);
+    else if (n == 0)
+        on_end(conn);
+    else if (errno != EAGAIN && errno != EINTR)
+        doom(conn);
+}
+
+void hp_conn_create(hp_conn_server_t *server, int fd)
+{
+    hp_conn_t *conn = calloc(1, sizeof *conn);
+
+    if (!conn)
+        abort();
+    conn->server = server;
+    conn->fd = fd;
+    hp_spool_init(&conn->out, &server->ctx->store);
+    LIST_INSERT_HEAD(&server->conns, conn, entry);
+    server->nconns++;
+    conn->io = ag_loop_io_create(server->ctx->loop, fd, AG_LOOP_READ, on_ready, conn);
+}
+
+void hp_conn_drain(hp_conn_server_t *server)
+{
+    hp_conn_t *conn;
+
+    LIST_FOREACH (conn, &server->conns, entry) {
+        if (!conn->request && hp_spool_len(&conn->out) == 0)
+            doom(conn);
+    }
+}

@@ -1,0 +1,64 @@
+/* One link from a web server: hello, request heads and bodies in, responses out, one request at a time. */
+#ifndef HP_CONN_H
+#define HP_CONN_H
+
+#include "helper/context.h"
+#include <sys/queue.h>
+#include <sys/uio.h>
+
+typedef struct hp_conn_t hp_conn_t;
+
+/* The beginning of a request, in a buffer that is valid only during the call: its pairs ("name\0value\0...") and what has come of its body,
+ * or of what follows it. */
+typedef struct {
+    const char *pairs, *body;
+    apr_size_t len, body_len;
+    apr_size_t used; /* set by the callee: bytes of `body` that are the request's */
+} hp_conn_begin_t;
+
+/* Whoever serves what comes in. */
+typedef struct {
+    /* May answer, and end, before it returns; NULL then. */
+    void *(*begin)(void *baton, hp_conn_t *conn, hp_conn_begin_t *in);
+    /* More of the body; how much of it was the request's. */
+    apr_size_t (*body)(void *request, const char *data, apr_size_t len);
+    /* The other side has ended its sending. 0: nobody waits for the response, close. */
+    int (*client_left)(void *request);
+    /* The link is gone; the request must not touch it any more. */
+    void (*orphan)(void *request);
+    /* The other side has taken enough of what was kept for it. */
+    void (*drained)(void *request);
+} hp_conn_handler_t;
+
+/* All links of the core. */
+typedef struct {
+    hp_context_t *ctx;
+    const hp_conn_handler_t *handler;
+    void *baton; /* for begin */
+    LIST_HEAD(, hp_conn_t) conns;
+    int nconns;
+} hp_conn_server_t;
+
+/* Serves a connection that was accepted; `fd` is taken. */
+void hp_conn_create(hp_conn_server_t *server, int fd);
+/* No new requests: closes links that have none, and the others when theirs is done. */
+void hp_conn_drain(hp_conn_server_t *server);
+
+/* -- for the request on the link -- */
+
+/* Sends now what the socket takes and keeps the rest. A link that fails is closed later, in the loop;
+ * until then everything is swallowed. */
+void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n);
+/* Bytes that the other side has not taken yet. */
+apr_off_t hp_conn_backlog(const hp_conn_t *conn);
+/* Whether more of the request is wanted. */
+void hp_conn_want_body(hp_conn_t *conn, int on);
+/* The response is complete; `keep`: the request was consumed to its end, so another can follow. */
+void hp_conn_done(hp_conn_t *conn, int keep);
+/* The response can't be completed: what was sent so far is followed by the end of the link. */
+void hp_conn_break(hp_conn_t *conn);
+
+/* Of the configuration that the sender had read when it connected; 0: it did not say. */
+uint32_t hp_conn_config_generation(const hp_conn_t *conn);
+
+#endif

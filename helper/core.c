@@ -1,0 +1,245 @@
+#include "helper/core.h"
+#include "apr-glue/log.h"
+#include "apr-glue/sock.h"
+#include "apr-glue/text.h"
+#include "helper/msg.h"
+#include "helper/report.h"
+#include "helper/request.h"
+#include <apr_strings.h>
+#include <errno.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WATCHDOG_FD     3
+#define ACCEPT_AT_ONCE  64
+#define STOP_LOOK       (apr_time_from_sec(1) / 50)
+#define ACCEPT_PAUSE    (apr_time_from_sec(1) / 2)
+#define BODIES_MEMORY   (64 * 1024 * 1024)
+#define ORPHANED_LIMIT  apr_time_from_sec(60) /* without a watchdog, for requests in flight */
+
+typedef struct {
+    hp_context_t ctx;
+    hp_pool_t *pool;
+    hp_conn_server_t server;
+    apr_pool_t *settings_pool;
+    int listener;
+    ag_loop_io_t *accept_io;
+    ag_loop_timer_t *accept_timer, *stop_timer;
+    apr_time_t stop_by; /* 0: no limit of our own */
+} hp_core_t;
+
+/* -- links -- */
+
+static void on_accept_timer(void *baton)
+{
+    hp_core_t *core = baton;
+
+    if (core->accept_io)
+        ag_loop_io_set(core->accept_io, AG_LOOP_READ);
+}
+
+/* Only Apache's children, root and ourselves: the socket's mode says the same, this says it again. */
+static int welcome(const hp_core_t *core, int fd)
+{
+    uid_t uid;
+    pid_t pid;
+
+    if (ag_sock_peer(fd, &uid, &pid) == APR_SUCCESS && (uid == 0 || uid == geteuid() || uid == (uid_t)core->ctx.settings->web_uid))
+        return 1;
+    ag_log(AG_LOG_WARN, "PSG0160", "link.refused: process %ld of uid %ld is not Apache's", (long)pid, (long)uid);
+    return 0;
+}
+
+static void on_accept(void *baton, int events)
+{
+    hp_core_t *core = baton;
+
+    (void)events;
+    for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+        int fd = accept4(core->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+            ag_log(AG_LOG_ERROR, "PSG0161", "fd.exhausted: no link can be accepted: %s; %d are open", strerror(errno), core->server.nconns);
+            /* The backlog waits; trying again at once would only burn time. */
+            ag_loop_io_set(core->accept_io, 0);
+            ag_loop_timer_start(core->accept_timer, ACCEPT_PAUSE);
+            return;
+        }
+        if (fd < 0)
+            return;
+        if (welcome(core, fd))
+            hp_conn_create(&core->server, fd);
+        else
+            close(fd);
+    }
+}
+
+static void listen_on(hp_core_t *core, int fd)
+{
+    ag_loop_io_destroy(&core->accept_io);
+    if (core->listener >= 0)
+        close(core->listener);
+    core->listener = fd;
+    ag_sock_nonblock(fd, 1);
+    core->accept_io = ag_loop_io_create(core->ctx.loop, fd, AG_LOOP_READ, on_accept, core);
+}
+
+/* -- the end -- */
+
+static void on_stop_timer(void *baton)
+{
+    hp_core_t *core = baton;
+
+    hp_conn_drain(&core->server);
+    if (core->server.nconns == 0 || (core->stop_by && ag_loop_now() > core->stop_by))
+        ag_loop_stop(core->ctx.loop);
+    else
+        ag_loop_timer_start(core->stop_timer, STOP_LOOK);
+}
+
+/* Requests in flight are finished; what has not begun waits in the socket's backlog for whoever comes next. */
+static void stop(hp_core_t *core)
+{
+    core->ctx.stopping = 1;
+    ag_loop_io_destroy(&core->accept_io);
+    hp_pool_stopping(core->pool);
+    on_stop_timer(core);
+}
+
+/* -- the watchdog -- */
+
+static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds, int nfds)
+{
+    uint64_t next_id = ag_frame_get_u64(in);
+    apr_size_t len;
+    const void *bytes = ag_frame_get_bytes(in, &len);
+    ag_frame_reader_t settings_in;
+    ag_settings_t *settings;
+    apr_pool_t *p, *old = core->settings_pool;
+
+    if (nfds > 0) {
+        dup2(fds[0], 1);
+        dup2(fds[0], 2);
+        close(fds[0]);
+    }
+    apr_pool_create(&p, core->ctx.p);
+    ag_frame_open(&settings_in, p, bytes, len);
+    settings = ag_settings_get(&settings_in);
+    if (ag_frame_end(in) != APR_SUCCESS || ag_frame_end(&settings_in) != APR_SUCCESS) {
+        ag_log(AG_LOG_ERROR, "PSG0162", "core.settings: the watchdog's settings are not understood");
+        apr_pool_destroy(p);
+        return;
+    }
+    if (core->ctx.next_id < next_id)
+        core->ctx.next_id = next_id;
+    core->ctx.settings = settings;
+    core->ctx.store.dir = settings->data_dir;
+    core->settings_pool = p;
+    ag_log_set_level((ag_log_level_t)settings->log_level);
+    if (old)
+        apr_pool_destroy(old);
+    hp_pool_settings_changed(core->pool);
+}
+
+static void take_message(hp_core_t *core, const char *data, apr_size_t len, const int *fds, int nfds)
+{
+    ag_frame_reader_t in;
+    apr_pool_t *ptemp;
+    uint32_t type;
+
+    apr_pool_create(&ptemp, core->ctx.p);
+    type = ag_frame_open(&in, ptemp, data, len);
+    if (type == HP_MSG_SETTINGS) {
+        take_settings(core, &in, fds, nfds);
+    } else if (type == HP_MSG_LISTEN && nfds == 1) {
+        listen_on(core, fds[0]);
+        hp_chan_send(core->ctx.watchdog, ag_frame_create(ptemp, HP_MSG_HELLO), NULL, 0);
+    } else if (type == HP_MSG_STOP) {
+        stop(core);
+    } else if (!hp_pool_news(core->pool, type, &in, fds, nfds)) {
+        ag_log(AG_LOG_ERROR, "PSG0163", "core.protocol: message %x of the watchdog is not understood", (unsigned)type);
+    }
+    apr_pool_destroy(ptemp);
+}
+
+static void on_watchdog(void *baton, const char *data, apr_size_t len, const int *fds, int nfds)
+{
+    hp_core_t *core = baton;
+
+    if (data) {
+        take_message(core, data, len, fds, nfds);
+        return;
+    }
+    if (core->ctx.stopping)
+        return;
+    ag_log(AG_LOG_ERROR, "PSG0164", "watchdog.died: requests in flight are finished, then this core ends");
+    core->stop_by = ag_loop_now() + ORPHANED_LIMIT;
+    stop(core);
+}
+
+/* -- birth -- */
+
+static int become(uid_t uid, gid_t gid)
+{
+    if (geteuid() == 0 && (setgroups(0, NULL) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid)))
+        return 0;
+    /* Others of the same user must not read our memory, nor stop us with ptrace. */
+    prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
+    return geteuid() == uid && getegid() == gid && (uid != 0 && setresuid((uid_t)-1, 0, (uid_t)-1) != 0);
+}
+
+static const char *own_folder(apr_pool_t *p)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    char *slash;
+
+    path[n > 0 ? n : 0] = '\0';
+    slash = strrchr(path, '/');
+    if (slash)
+        *slash = '\0';
+    return apr_pstrdup(p, path);
+}
+
+int hp_core_run(const char *uid, const char *gid)
+{
+    hp_core_t *core;
+    apr_pool_t *p;
+
+    signal(SIGPIPE, SIG_IGN);
+    apr_pool_create(&p, NULL);
+    core = apr_pcalloc(p, sizeof *core);
+    core->ctx.p = p;
+    core->ctx.data_dir = own_folder(p); /* while /proc/self is ours to read */
+    if (!become((uid_t)strtoul(uid, NULL, 10), (gid_t)strtoul(gid, NULL, 10))) {
+        ag_log(AG_LOG_ERROR, "PSG0165", "core.user: cannot become user %s, group %s", uid, gid);
+        return 1;
+    }
+    hp_report_template(apr_pstrcat(p, core->ctx.data_dir, "/errors", NULL), p);
+    core->ctx.loop = ag_loop_create(p);
+    core->ctx.core_id = ag_text_random(p, 16);
+    core->ctx.next_id = 1;
+    core->ctx.processes = apr_hash_make(p);
+    core->ctx.store.memory_left = BODIES_MEMORY;
+    core->ctx.store.dir = "/tmp"; /* until the settings are here, a moment from now */
+    core->ctx.scratch = apr_palloc(p, HP_CONTEXT_SCRATCH);
+    core->ctx.head = apr_pcalloc(p, sizeof *core->ctx.head);
+    core->listener = -1;
+    if (!core->ctx.loop || getrandom(core->ctx.key, sizeof core->ctx.key, 0) != sizeof core->ctx.key)
+        return 1;
+    core->ctx.watchdog = hp_chan_create(core->ctx.loop, WATCHDOG_FD, on_watchdog, core);
+    core->pool = hp_pool_create(&core->ctx);
+    core->server.ctx = &core->ctx;
+    core->server.handler = &hp_request_handler;
+    core->server.baton = core->pool;
+    LIST_INIT(&core->server.conns);
+    core->accept_timer = ag_loop_timer_create(core->ctx.loop, on_accept_timer, core);
+    core->stop_timer = ag_loop_timer_create(core->ctx.loop, on_stop_timer, core);
+    ag_loop_run(core->ctx.loop);
+    return 0;
+}

@@ -1,0 +1,101 @@
+#include "helper/handshake.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WAITING, GREETED, SOCKETS, DONE, ERROR_HEAD, ERROR_TEXT, BROKEN };
+
+static hp_handshake_event_t bad(hp_handshake_t *hs, const char *reason)
+{
+    hs->state = BROKEN;
+    hs->reason = reason;
+    return HP_HANDSHAKE_BAD;
+}
+
+static int is(const char *text, apr_size_t len, const char *word)
+{
+    return len == strlen(word) && memcmp(text, word, len) == 0;
+}
+
+/* "main;<address>;<protocol>;<concurrency>" */
+static hp_handshake_event_t take_socket(hp_handshake_t *hs, const char *text, apr_size_t len)
+{
+    char line[HP_HANDSHAKE_ADDRESS_MAX + 64], *name = line, *address, *protocol, *concurrency, *end;
+    long n;
+
+    if (len >= sizeof line)
+        return bad(hs, "the loader's socket line is too long");
+    memcpy(line, text, len);
+    line[len] = '\0';
+    address = strchr(name, ';');
+    protocol = address ? strchr(address + 1, ';') : NULL;
+    concurrency = protocol ? strchr(protocol + 1, ';') : NULL;
+    if (!concurrency)
+        return bad(hs, "the loader's socket line is not name;address;protocol;concurrency");
+    *address++ = *protocol++ = *concurrency++ = '\0';
+    n = strtol(concurrency, &end, 10);
+    if (!isdigit((unsigned char)*concurrency) || *end || n > 65535)
+        return bad(hs, "the loader's socket line has no number for concurrency");
+    if (strcmp(name, "main") != 0)
+        return HP_HANDSHAKE_NOTHING; /* sockets for other purposes are not for requests */
+    if (strcmp(protocol, "session") != 0)
+        return bad(hs, "the loader's socket speaks a protocol that this version does not (it speaks session)");
+    if (strlen(address) >= sizeof hs->address)
+        return bad(hs, "the loader's socket address is too long");
+    memcpy(hs->address, address, strlen(address) + 1);
+    hs->protocol = HP_HANDSHAKE_SESSION;
+    hs->concurrency = (int)n;
+    return HP_HANDSHAKE_NOTHING;
+}
+
+static hp_handshake_event_t control(hp_handshake_t *hs, const char *text, apr_size_t len)
+{
+    if (is(text, len, "Error") && hs->state <= SOCKETS) {
+        hs->state = ERROR_HEAD;
+        return HP_HANDSHAKE_NOTHING;
+    }
+    switch (hs->state) {
+    case WAITING:
+        if (!is(text, len, "I have control 1.0"))
+            return bad(hs, "the loader did not begin with \"I have control 1.0\"");
+        hs->state = GREETED;
+        return HP_HANDSHAKE_GREETED;
+    case GREETED:
+        if (!is(text, len, "Ready"))
+            return bad(hs, "the loader said neither Ready nor Error");
+        hs->state = SOCKETS;
+        return HP_HANDSHAKE_NOTHING;
+    case SOCKETS:
+        if (len > 8 && memcmp(text, "socket: ", 8) == 0)
+            return take_socket(hs, text + 8, len - 8);
+        if (len > 0)
+            return HP_HANDSHAKE_NOTHING; /* a later protocol's line */
+        if (!hs->protocol)
+            return bad(hs, "the loader is ready but has named no main socket");
+        hs->state = DONE;
+        return HP_HANDSHAKE_READY;
+    default:
+        return HP_HANDSHAKE_OUTPUT;
+    }
+}
+
+hp_handshake_event_t hp_handshake_line(hp_handshake_t *hs, const char *line, apr_size_t len)
+{
+    if (hs->state == ERROR_HEAD) {
+        if (len == 0)
+            hs->state = ERROR_TEXT;
+        return HP_HANDSHAKE_NOTHING;
+    }
+    if (hs->state == ERROR_TEXT)
+        return HP_HANDSHAKE_ERROR_TEXT;
+    if (hs->state == DONE || hs->state == BROKEN || len < 2 || line[0] != '!' || line[1] != '>')
+        return HP_HANDSHAKE_OUTPUT;
+    line += 2;
+    len -= 2;
+    while (len > 0 && *line == ' ')
+        line++, len--;
+    while (len > 0 && (line[len - 1] == ' ' || line[len - 1] == '\r'))
+        len--;
+    return control(hs, line, len);
+}

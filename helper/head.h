@@ -1,0 +1,35 @@
+/* Heads in both directions: what a link's request says to the core, and what the core says of an application's response. */
+#ifndef HP_HEAD_H
+#define HP_HEAD_H
+
+#include "apr-glue/http_head.h"
+
+/* A request's control pairs and the application's pairs; everything points into the bytes that were parsed. NULL where a pair is absent. */
+typedef struct {
+    const char *group, *app_root, *kind, *startup, *base_uri, *digest, *options;
+    apr_int64_t content_length;
+    int chunked;
+    const char *pairs; /* the application's: "name\0value\0..." */
+    apr_size_t len;
+    const char *env;   /* those of them that administrators set */
+    apr_size_t env_len;
+    int is_head;
+} hp_head_t;
+
+/* `pairs` ends with a NUL. APR_EGENERAL when they are not name-value pairs, or a number makes no sense. */
+apr_status_t hp_head_parse(hp_head_t *head, const char *pairs, apr_size_t len) AG_MUST_CHECK;
+
+/* How a body is framed. */
+typedef enum { HP_HEAD_NONE, HP_HEAD_LENGTH, HP_HEAD_CHUNKED, HP_HEAD_CLOSE } hp_head_framing_t;
+
+/* How this response is framed on its way from the application. */
+hp_head_framing_t hp_head_framing(const ag_http_head_t *response, int is_head);
+
+/* Room that hp_head_write needs for a head of `len` bytes: "a:b\n" becomes "a: b\r\n", and our own fields come on top. */
+#define HP_HEAD_ROOM(len) ((len) + 2 * (AG_HTTP_HEAD_FIELDS + 1) + 256)
+
+/* Writes the head as the link's other side gets it, `len` bytes long where it came from: without what ends at this hop, framed anew, with our mark;
+ * `closes`: the link ends after it. */
+apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_framing_t framing, int closes, const char *powered_by);
+
+#endif

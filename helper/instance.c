@@ -1,0 +1,277 @@
+#include "helper/instance.h"
+#include "apr-glue/log.h"
+#include "apr-glue/text.h"
+#include <apr_strings.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PREFIX "instance-"
+
+/* Kinds of notes: "p-<pid>-<start time>" is a process of ours, "q-..." one of a watchdog before us. */
+enum { NOTED = 'p', INHERITED = 'q' };
+
+struct hp_instance_t {
+    apr_pool_t *p;
+    const char *path, *socket;
+    int dir, lock; /* descriptors; the lock is held for as long as the watchdog lives */
+};
+
+/* When a process was started, in clock ticks since boot: with the pid it names one process for ever (proc_pid_stat(5), field 22). */
+static unsigned long long start_time(pid_t pid)
+{
+    char path[64], text[1024], *at;
+    unsigned long long started = 0;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    at = strrchr(text, ')'); /* the name may hold anything */
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (at)
+        started = strtoull(at, NULL, 10);
+    return started;
+}
+
+/* Signals every process noted in the directory under `kind` that is still the one that was noted; the number of them. */
+static int each_noted(int dir, char kind, int signum)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), count = 0;
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    if (!d)
+        return 0;
+    while ((entry = readdir(d))) {
+        long pid;
+        unsigned long long started;
+        char is;
+        if (sscanf(entry->d_name, "%c-%ld-%llu", &is, &pid, &started) != 3 || is != kind || pid <= 1 || !started ||
+            start_time((pid_t)pid) != started)
+            continue;
+        count++;
+        kill((pid_t)-pid, signum);
+    }
+    closedir(d);
+    return count;
+}
+
+/* Everything that we ever put there is a plain file or a socket, so there is nothing to descend into. */
+static void empty(int dir)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    if (!d)
+        return;
+    while ((entry = readdir(d))) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlinkat(dir, entry->d_name, 0);
+    }
+    closedir(d);
+}
+
+/* A directory whose lock is free belongs to an instance that died without cleaning up. */
+static void remove_stale(int registry, const char *registry_path)
+{
+    int fd = openat(registry, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    if (!d)
+        return;
+    while ((entry = readdir(d))) {
+        int dir, lock;
+        struct stat st;
+        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0)
+            continue;
+        dir = openat(registry, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        lock = dir >= 0 ? openat(dir, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
+        /* One without a lock that is younger than a minute is being made. */
+        if (dir >= 0 && (lock >= 0 ? flock(lock, LOCK_EX | LOCK_NB) == 0 : fstat(dir, &st) == 0 && time(NULL) - st.st_mtime > 60)) {
+            ag_log(AG_LOG_NOTICE, "PSG0001", "instance.stale_removed: %s/%s was left by a helper that is gone", registry_path, entry->d_name);
+            each_noted(dir, NOTED, SIGKILL);
+            each_noted(dir, INHERITED, SIGKILL);
+            empty(dir);
+            unlinkat(registry, entry->d_name, AT_REMOVEDIR);
+        }
+        if (lock >= 0)
+            close(lock);
+        if (dir >= 0)
+            close(dir);
+    }
+    closedir(d);
+}
+
+/* Others must not be able to swap what is in there. */
+static const char *unsafe(const struct stat *st)
+{
+    if (st->st_uid != geteuid() && st->st_uid != 0)
+        return "it belongs to another user";
+    if ((st->st_mode & 022) && !(st->st_mode & S_ISVTX))
+        return "others may write into it";
+    return NULL;
+}
+
+static apr_status_t open_registry(int *pfd, const char *path, apr_pool_t *p, const char **preason)
+{
+    struct stat st;
+    const char *why;
+
+    if (mkdir(path, geteuid() == 0 ? 0755 : 0700) && errno != EEXIST) {
+        *preason = apr_psprintf(p, "cannot make the folder %s: %s; PassengerInstanceRegistryDir names another", path, strerror(errno));
+        return errno;
+    }
+    *pfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*pfd < 0 || fstat(*pfd, &st)) {
+        *preason = apr_psprintf(p, "cannot open the folder %s: %s; PassengerInstanceRegistryDir names another", path, strerror(errno));
+        return errno;
+    }
+    why = unsafe(&st);
+    if (why) {
+        *preason = apr_psprintf(p, "the folder %s is not safe for sockets: %s; make it belong to root, mode 0755", path, why);
+        return EPERM;
+    }
+    return APR_SUCCESS;
+}
+
+/* Opens the directory and takes the lock in it. */
+static apr_status_t occupy(hp_instance_t *instance)
+{
+    instance->dir = open(instance->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (instance->dir < 0)
+        return errno;
+    instance->lock = openat(instance->dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (instance->lock < 0 || flock(instance->lock, LOCK_EX | LOCK_NB))
+        return errno;
+    return APR_SUCCESS;
+}
+
+apr_status_t hp_instance_create(hp_instance_t **pinstance, const char *registry, const char *path, apr_pool_t *p, const char **preason)
+{
+    hp_instance_t *instance = apr_pcalloc(p, sizeof *instance);
+    int fd = -1;
+    apr_status_t rv = open_registry(&fd, registry, p, preason);
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    instance->p = p;
+    instance->dir = instance->lock = -1;
+    instance->path = path ? path : apr_pstrcat(p, registry, "/" PREFIX, ag_text_random(p, 16), NULL);
+    instance->socket = apr_pstrcat(p, instance->path, "/core.sock", NULL);
+    if (!path)
+        remove_stale(fd, registry);
+    close(fd);
+    if (mkdir(instance->path, geteuid() == 0 ? 0711 : 0700) && !(path && errno == EEXIST))
+        rv = errno;
+    if (rv == APR_SUCCESS)
+        rv = occupy(instance);
+    if (rv != APR_SUCCESS) {
+        *preason = apr_psprintf(p, "cannot make the instance folder %s: %s", instance->path, strerror(rv));
+        return rv;
+    }
+    *pinstance = instance;
+    return APR_SUCCESS;
+}
+
+const char *hp_instance_path(const hp_instance_t *instance)
+{
+    return instance->path;
+}
+
+const char *hp_instance_socket(const hp_instance_t *instance)
+{
+    return instance->socket;
+}
+
+int hp_instance_intact(const hp_instance_t *instance)
+{
+    struct stat now, held, sock;
+
+    return lstat(instance->path, &now) == 0 && fstat(instance->dir, &held) == 0 && now.st_ino == held.st_ino && now.st_dev == held.st_dev &&
+           lstat(instance->socket, &sock) == 0 && S_ISSOCK(sock.st_mode);
+}
+
+apr_status_t hp_instance_remake(hp_instance_t *instance)
+{
+    const char *slash = strrchr(instance->path, '/');
+
+    close(instance->lock);
+    close(instance->dir);
+    instance->dir = instance->lock = -1;
+    /* Whoever removed the directory may have removed the registry too. */
+    mkdir(apr_pstrmemdup(instance->p, instance->path, (apr_size_t)(slash - instance->path)), geteuid() == 0 ? 0755 : 0700);
+    if (mkdir(instance->path, geteuid() == 0 ? 0711 : 0700) && errno != EEXIST)
+        return errno;
+    return occupy(instance);
+}
+
+unsigned long long hp_instance_note(hp_instance_t *instance, pid_t pid)
+{
+    unsigned long long started = start_time(pid);
+    char name[64];
+    int fd;
+
+    snprintf(name, sizeof name, "p-%ld-%llu", (long)pid, started);
+    fd = openat(instance->dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    return started;
+}
+
+void hp_instance_forget(hp_instance_t *instance, pid_t pid, unsigned long long started)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "p-%ld-%llu", (long)pid, started);
+    unlinkat(instance->dir, name, 0);
+}
+
+int hp_instance_inherit(hp_instance_t *instance)
+{
+    int fd = openat(instance->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    while (d && (entry = readdir(d))) {
+        char name[sizeof entry->d_name];
+        if (entry->d_name[0] != NOTED || entry->d_name[1] != '-')
+            continue;
+        memcpy(name, entry->d_name, sizeof name);
+        name[0] = INHERITED;
+        renameat(instance->dir, entry->d_name, instance->dir, name);
+    }
+    if (d)
+        closedir(d);
+    return each_noted(instance->dir, INHERITED, SIGTERM);
+}
+
+void hp_instance_end_inherited(hp_instance_t *instance)
+{
+    each_noted(instance->dir, INHERITED, SIGKILL);
+}
+
+void hp_instance_remove(hp_instance_t *instance)
+{
+    if (instance->dir >= 0)
+        empty(instance->dir);
+    rmdir(instance->path);
+}

@@ -1,0 +1,35 @@
+/* The instance directory: where the socket is, who lives, and which processes a dead watchdog left behind. */
+#ifndef HP_INSTANCE_H
+#define HP_INSTANCE_H
+
+#include "apr-glue/base.h"
+
+typedef struct hp_instance_t hp_instance_t;
+
+/* Makes a fresh directory below `registry` (made too, if its parent is there), or takes over `path`, a predecessor's. Directories of dead
+ * instances in the registry are removed, and their processes ended. On failure *preason is a sentence that names the path. */
+apr_status_t hp_instance_create(hp_instance_t **pinstance, const char *registry, const char *path, apr_pool_t *p, const char **preason)
+    AG_MUST_CHECK;
+
+/* The directory. */
+const char *hp_instance_path(const hp_instance_t *instance);
+/* The request socket's path. */
+const char *hp_instance_socket(const hp_instance_t *instance);
+
+/* 1 if directory, lock and socket are where they were. */
+int hp_instance_intact(const hp_instance_t *instance);
+/* Makes the directory anew at the same path, after somebody removed it. */
+apr_status_t hp_instance_remake(hp_instance_t *instance) AG_MUST_CHECK;
+
+/* Notes that the live process `pid` is ours, for a successor that finds it; returns its start time, which forget wants back. */
+unsigned long long hp_instance_note(hp_instance_t *instance, pid_t pid);
+void hp_instance_forget(hp_instance_t *instance, pid_t pid, unsigned long long started);
+/* Processes that a watchdog before us noted and that are still there are asked to end (SIGTERM to their groups); the number of them.
+ * They may be finishing requests, so end_inherited (SIGKILL) comes some seconds later. */
+int hp_instance_inherit(hp_instance_t *instance);
+void hp_instance_end_inherited(hp_instance_t *instance);
+
+/* Removes the directory and what is in it. */
+void hp_instance_remove(hp_instance_t *instance);
+
+#endif

@@ -1,0 +1,25 @@
+/* Kinds of applications as a starter sees them: which interpreter, which loader. Rows come from apr-glue/kind.def. */
+#ifndef HP_KIND_H
+#define HP_KIND_H
+
+#include "apr-glue/options.h"
+
+typedef struct {
+    const char *name;
+    const char *option, *directive;  /* that name its interpreter: "python", "PassengerPython" */
+    const char *interpreters[3];     /* looked for in this order when none is named; NULL at the end */
+    const char *loader;              /* file in the loaders' folder; NULL: this version has none */
+    const char *title;               /* of the process */
+    apr_size_t option_offset;        /* of the interpreter in ag_options_t */
+} hp_kind_t;
+
+/* NULL if there is no such kind. */
+const hp_kind_t *hp_kind_find(const char *name);
+
+/* The configured interpreter, or NULL. */
+const char *hp_kind_interpreter(const hp_kind_t *kind, const ag_options_t *options);
+
+/* 1 if a program of this name (no folder) is one of the kind's interpreters: python, python3, python3.11, pypy3 for Python. */
+int hp_kind_interpreter_name(const hp_kind_t *kind, const char *name);
+
+#endif

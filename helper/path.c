@@ -1,0 +1,108 @@
+#include "helper/path.h"
+#include <apr_strings.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINKS_MAX 40 /* as the kernel */
+
+/* A walk: the folder reached, and what is left of the way. */
+typedef struct {
+    apr_pool_t *p;
+    hp_path_t *path;
+    int at;
+    const char *walked, *rest;
+    int links, follow;
+} walk_t;
+
+static apr_status_t start_at_root(walk_t *w)
+{
+    if (w->at >= 0)
+        close(w->at);
+    w->at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    w->walked = "";
+    return w->at < 0 ? errno : APR_SUCCESS;
+}
+
+/* Puts the link's target in front of the rest. */
+static apr_status_t follow_link(walk_t *w, int fd)
+{
+    char target[PATH_MAX];
+    ssize_t n = readlinkat(fd, "", target, sizeof target - 1);
+
+    if (n <= 0)
+        return n < 0 ? errno : ENOENT;
+    if (++w->links > LINKS_MAX)
+        return ELOOP;
+    target[n] = '\0';
+    w->rest = apr_pstrcat(w->p, target, "/", w->rest, NULL);
+    return target[0] == '/' ? start_at_root(w) : APR_SUCCESS;
+}
+
+static apr_status_t step(walk_t *w, const char *name)
+{
+    int fd = openat(w->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), last = !w->rest[strspn(w->rest, "/")];
+    hp_path_step_t *passed;
+    apr_status_t rv = APR_SUCCESS;
+
+    if (fd < 0 || fstat(fd, &w->path->st)) {
+        rv = errno;
+        goto leave;
+    }
+    passed = apr_array_push(w->path->steps);
+    passed->name = apr_pstrcat(w->p, w->walked, "/", name, NULL);
+    passed->owner = w->path->st.st_uid;
+    passed->link = S_ISLNK(w->path->st.st_mode) && (w->follow || !last);
+    if (passed->link) {
+        rv = follow_link(w, fd);
+        goto leave;
+    }
+    w->walked = passed->name;
+    close(w->at);
+    w->at = fd;
+    return APR_SUCCESS;
+
+leave:
+    if (fd >= 0)
+        close(fd);
+    return rv;
+}
+
+static int climbs(const char *name)
+{
+    apr_size_t len = strlen(name);
+
+    return strstr(name, "/../") || (len >= 3 && strcmp(name + len - 3, "/..") == 0);
+}
+
+apr_status_t hp_path_walk(hp_path_t *path, const char *name, int follow, apr_pool_t *p)
+{
+    walk_t w = {.p = p, .path = path, .at = -1, .rest = name, .follow = follow};
+    apr_status_t rv = start_at_root(&w);
+
+    path->steps = apr_array_make(p, 8, sizeof(hp_path_step_t));
+    if (name[0] != '/' || climbs(name))
+        rv = EINVAL;
+    if (rv == APR_SUCCESS && fstat(w.at, &path->st))
+        rv = errno;
+    while (rv == APR_SUCCESS && *(w.rest += strspn(w.rest, "/"))) {
+        apr_size_t len = strcspn(w.rest, "/");
+        const char *part = apr_pstrmemdup(p, w.rest, len);
+        w.rest += len;
+        rv = step(&w, part);
+    }
+    if (w.at >= 0)
+        close(w.at);
+    return rv;
+}
+
+const hp_path_step_t *hp_path_foreign(const hp_path_t *path, uint32_t uid, int links)
+{
+    for (int i = 0; i < path->steps->nelts; i++) {
+        const hp_path_step_t *passed = &APR_ARRAY_IDX(path->steps, i, hp_path_step_t);
+        if (passed->owner != 0 && passed->owner != uid && (passed->link || !links))
+            return passed;
+    }
+    return NULL;
+}

@@ -1,0 +1,27 @@
+/* The way to a file, one folder at a time: who could make the same name lead elsewhere a moment later. */
+#ifndef HP_PATH_H
+#define HP_PATH_H
+
+#include "apr-glue/base.h"
+#include <apr_tables.h>
+#include <sys/stat.h>
+
+/* Something that was passed: a folder, or a symbolic link that was followed. */
+typedef struct {
+    const char *name; /* as far as it was walked */
+    uint32_t owner;
+    int link;
+} hp_path_step_t;
+
+typedef struct {
+    struct stat st; /* of what stands at the end; of a symbolic link itself */
+    apr_array_header_t *steps; /* of hp_path_step_t; the last one stands for the end */
+} hp_path_t;
+
+/* Walks `name`, which is absolute and without "..". A symbolic link at the end is followed if `follow`. */
+apr_status_t hp_path_walk(hp_path_t *path, const char *name, int follow, apr_pool_t *p) AG_MUST_CHECK;
+
+/* The first step that belongs neither to root nor to `uid`, or NULL. `links`: of the symbolic links only. */
+const hp_path_step_t *hp_path_foreign(const hp_path_t *path, uint32_t uid, int links);
+
+#endif

@@ -1,0 +1,222 @@
+#include "helper/pool.h"
+#include "apr-glue/log.h"
+#include "helper/msg.h"
+#include "helper/policy.h"
+#include <apr_base64.h>
+#include <apr_hash.h>
+#include <apr_strings.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GROUPS_MAX  10000 /* applications: more than any host has, fewer than could hurt the core */
+#define OPTIONS_MAX 1024 /* variants known at a time; more are asked for again */
+
+struct hp_pool_t {
+    hp_group_pool_t shared;
+    hp_context_t *ctx;
+    apr_hash_t *groups;  /* by name */
+    apr_hash_t *cookies; /* by number */
+    apr_pool_t *options_pool;
+    apr_hash_t *options; /* by the name that the module gave them */
+    ag_loop_timer_t *look;
+};
+
+static void on_look(void *baton)
+{
+    hp_pool_t *pool = baton;
+    apr_time_t now = ag_loop_now();
+    hp_group_t *group;
+
+    for (apr_hash_index_t *hi = apr_hash_first(NULL, pool->groups); hi; hi = apr_hash_next(hi)) {
+        group = apr_hash_this_val(hi);
+        hp_group_reap_idle(group, now);
+    }
+    ag_loop_timer_start(pool->look, hp_policy_idle_look(pool->ctx->settings->pool_idle_time));
+}
+
+static void forget_options(hp_pool_t *pool)
+{
+    if (pool->options_pool)
+        apr_pool_destroy(pool->options_pool);
+    apr_pool_create(&pool->options_pool, pool->ctx->p);
+    pool->options = apr_hash_make(pool->options_pool);
+}
+
+hp_pool_t *hp_pool_create(hp_context_t *ctx)
+{
+    hp_pool_t *pool = apr_pcalloc(ctx->p, sizeof *pool);
+
+    pool->ctx = ctx;
+    pool->shared.ctx = ctx;
+    TAILQ_INIT(&pool->shared.groups);
+    pool->groups = apr_hash_make(ctx->p);
+    pool->cookies = apr_hash_make(ctx->p);
+    forget_options(pool);
+    pool->look = ag_loop_timer_create(ctx->loop, on_look, pool);
+    ag_loop_timer_start(pool->look, apr_time_from_sec(1));
+    return pool;
+}
+
+hp_context_t *hp_pool_context(const hp_pool_t *pool)
+{
+    return pool->ctx;
+}
+
+static hp_pool_options_t *learn(hp_pool_t *pool, const char *name, const char *base64)
+{
+    hp_pool_options_t *entry;
+    ag_options_t *options;
+    apr_pool_t *p;
+    char *bytes;
+    int len;
+
+    if (apr_hash_count(pool->options) >= OPTIONS_MAX)
+        forget_options(pool);
+    p = pool->options_pool;
+    bytes = apr_palloc(p, (apr_size_t)apr_base64_decode_len(base64) + 1);
+    len = apr_base64_decode(bytes, base64);
+    options = ag_options_unpack(p, bytes, len > 0 ? (apr_size_t)len : 0);
+    if (!options)
+        return NULL;
+    entry = apr_pcalloc(p, sizeof *entry);
+    entry->options = options;
+    entry->digest = ag_options_digest(options, pool->ctx->key, p);
+    entry->spawn_digest = ag_options_spawn_digest(options, pool->ctx->key, p);
+    apr_hash_set(pool->options, apr_pstrdup(p, name), APR_HASH_KEY_STRING, entry);
+    return entry;
+}
+
+const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, const char *base64)
+{
+    hp_pool_options_t *entry = apr_hash_get(pool->options, name, APR_HASH_KEY_STRING);
+
+    return entry || !base64 ? entry : learn(pool, name, base64);
+}
+
+static hp_group_t *make_group(hp_pool_t *pool, const hp_group_config_t *config)
+{
+    hp_group_t *group = hp_group_create(&pool->shared, config);
+    uint64_t *cookie = apr_palloc(pool->ctx->p, sizeof *cookie);
+
+    *cookie = hp_group_cookie(group);
+    apr_hash_set(pool->groups, hp_group_name(group), APR_HASH_KEY_STRING, group);
+    apr_hash_set(pool->cookies, cookie, sizeof *cookie, group);
+    return group;
+}
+
+hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_group_config_t *config)
+{
+    hp_group_t *group = apr_hash_get(pool->groups, config->name, APR_HASH_KEY_STRING);
+
+    if (!group && apr_hash_count(pool->groups) >= GROUPS_MAX) {
+        ag_log(AG_LOG_ERROR, "PSG0131", "pool.groups: %s is one application too many; %d are known", config->name, GROUPS_MAX);
+        return NULL;
+    }
+    if (!group)
+        return make_group(pool, config);
+    hp_group_configure(group, config);
+    return group;
+}
+
+/* Rebuilds the group around a process of an earlier core from what the process was started with. */
+static void adopt(hp_pool_t *pool, ag_frame_reader_t *in, const int fds[3])
+{
+    hp_process_heritage_t found = {.id = ag_frame_get_u64(in), .fds = fds};
+    apr_size_t spec_len, note_len;
+    const void *spec_bytes, *note_bytes;
+    ag_frame_reader_t spec_in;
+    hp_spec_t *spec;
+    hp_group_t *group;
+    hp_process_t *process;
+    hp_group_config_t config = {0};
+    apr_pool_t *p;
+
+    found.pid = (pid_t)ag_frame_get_u32(in);
+    spec_bytes = ag_frame_get_bytes(in, &spec_len);
+    note_bytes = ag_frame_get_bytes(in, &note_len);
+    apr_pool_create(&p, pool->ctx->p);
+    ag_frame_open(&spec_in, p, spec_bytes, spec_len);
+    found.spec = spec = hp_spec_get(&spec_in);
+    ag_frame_open(&found.note, p, note_bytes, note_len);
+    if (ag_frame_end(in) != APR_SUCCESS || ag_frame_end(&spec_in) != APR_SUCCESS) {
+        ag_log(AG_LOG_ERROR, "PSG0130", "core.adopt: the watchdog's word about process %ld is not understood", (long)found.pid);
+        for (int i = 0; i < 3; i++)
+            close(fds[i]);
+        apr_pool_destroy(p);
+        return;
+    }
+    config.name = spec->group;
+    config.app_root = spec->app_root;
+    config.kind = spec->kind;
+    config.startup_file = spec->startup_file;
+    config.base_uri = spec->base_uri;
+    config.options = spec->options;
+    config.digest = ag_options_digest(spec->options, pool->ctx->key, p);
+    config.spawn_digest = ag_options_spawn_digest(spec->options, pool->ctx->key, p);
+    process = hp_process_adopt(pool->ctx, p, &found);
+    group = process ? hp_pool_group(pool, &config) : NULL;
+    if (group)
+        hp_group_adopt(group, process);
+}
+
+static void process_news(hp_process_t *process, uint32_t type, ag_frame_reader_t *in, const int *fds)
+{
+    const char *sentence;
+    uint32_t value;
+
+    if (type == HP_MSG_REFUSED) {
+        sentence = ag_frame_get_str(in);
+        hp_process_refused(process, sentence ? sentence : "");
+        return;
+    }
+    value = ag_frame_get_u32(in);
+    if (type == HP_MSG_SPAWNED)
+        hp_process_spawned(process, (pid_t)value, fds);
+    else
+        hp_process_exited(process, (int)value);
+}
+
+static void stated(hp_pool_t *pool, ag_frame_reader_t *in)
+{
+    uint64_t cookie = ag_frame_get_u64(in), restart = ag_frame_get_u64(in), startup;
+    uint32_t always = ag_frame_get_u32(in);
+    hp_group_t *group = apr_hash_get(pool->cookies, &cookie, sizeof cookie);
+
+    startup = ag_frame_get_u64(in);
+    if (group)
+        hp_group_stated(group, restart, (int)always, startup);
+}
+
+int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const int *fds, int nfds)
+{
+    hp_process_t *process;
+
+    switch ((hp_msg_t)type) {
+    case HP_MSG_ADOPT:
+        if (nfds == 3)
+            adopt(pool, in, fds);
+        return 1;
+    case HP_MSG_SPAWNED:
+    case HP_MSG_REFUSED:
+    case HP_MSG_EXITED:
+        process = hp_process_find(pool->ctx, ag_frame_get_u64(in));
+        if (process && (type != HP_MSG_SPAWNED || nfds == 3))
+            process_news(process, type, in, fds);
+        return 1;
+    case HP_MSG_STATED:
+        stated(pool, in);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+void hp_pool_settings_changed(hp_pool_t *pool)
+{
+    hp_group_retry(&pool->shared);
+}
+
+void hp_pool_stopping(hp_pool_t *pool)
+{
+    hp_group_retry(&pool->shared);
+}

@@ -1,0 +1,35 @@
+/* All applications: find or make a group, know the options that requests refer to, pass the watchdog's news on. */
+#ifndef HP_POOL_H
+#define HP_POOL_H
+
+#include "helper/group.h"
+
+typedef struct hp_pool_t hp_pool_t;
+
+/* Options as requests name them. */
+typedef struct {
+    const ag_options_t *options;
+    apr_uint64_t digest, spawn_digest; /* by this core's own key: what a client claims is only a name */
+} hp_pool_options_t;
+
+/* Empty, with its housekeeping on the loop. */
+hp_pool_t *hp_pool_create(hp_context_t *ctx);
+/* What it was created with. */
+hp_context_t *hp_pool_context(const hp_pool_t *pool);
+
+/* The options known by `name`, learnt from `base64` if that is given. NULL: not known, or not understood. Valid until the next call. */
+const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, const char *base64);
+
+/* The group, made if need be, and brought up to date. NULL when there are too many. */
+hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_group_config_t *config);
+
+/* Once the context is stopping: requests that wait for a process which cannot come any more are refused. */
+void hp_pool_stopping(hp_pool_t *pool);
+
+/* A message of the watchdog that concerns processes or groups; 0 if it does not. Descriptors are taken. */
+int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const int *fds, int nfds);
+
+/* Limits may have changed. */
+void hp_pool_settings_changed(hp_pool_t *pool);
+
+#endif

@@ -1,0 +1,316 @@
+#include "helper/prepare.h"
+#include "apr-glue/child.h"
+#include "apr-glue/settings.h"
+#include "apr-glue/text.h"
+#include "helper/env.h"
+#include "helper/kind.h"
+#include "helper/path.h"
+#include "helper/spec.h"
+#include "helper/user.h"
+#include <apr_strings.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SOCKET_FD 3
+#define ORDERS_FD 4
+
+typedef struct {
+    apr_pool_t *p;
+    ag_settings_t *settings;
+    hp_spec_t *spec;
+    const ag_options_t *options;
+    const hp_kind_t *kind;
+    hp_user_t user;
+    hp_env_user_t passwd;
+} prepare_t;
+
+/* Says why, in the form in which loaders do, and ends: a refused start looks to everybody like any other start that failed. */
+static __attribute__((noreturn)) void AG_PRINTF(1, 2) fail(const char *fmt, ...)
+{
+    va_list args;
+
+    dprintf(1, "!> I have control 1.0\n!> Error\n\n");
+    va_start(args, fmt);
+    vdprintf(1, fmt, args);
+    va_end(args);
+    dprintf(1, "\n");
+    _exit(1);
+}
+
+static void read_orders(prepare_t *w)
+{
+    uint32_t lengths[2];
+    ag_frame_reader_t in;
+    char *bytes;
+
+    if (read(ORDERS_FD, lengths, sizeof lengths) != sizeof lengths || lengths[0] > AG_FRAME_MAX || lengths[1] > AG_FRAME_MAX)
+        fail("the helper's orders are incomplete");
+    bytes = apr_palloc(w->p, lengths[0] + lengths[1] + 1);
+    if (read(ORDERS_FD, bytes, lengths[0] + lengths[1]) != (ssize_t)(lengths[0] + lengths[1]))
+        fail("the helper's orders are incomplete");
+    close(ORDERS_FD);
+    ag_frame_open(&in, w->p, bytes, lengths[0]);
+    w->settings = ag_settings_get(&in);
+    if (ag_frame_end(&in) != APR_SUCCESS)
+        fail("the helper's settings are not understood");
+    ag_frame_open(&in, w->p, bytes + lengths[0], lengths[1]);
+    w->spec = hp_spec_get(&in);
+    if (ag_frame_end(&in) != APR_SUCCESS)
+        fail("the application's name, folder or options are not acceptable");
+    w->options = w->spec->options;
+}
+
+/* -- who -- */
+
+static uint32_t uid_of(const char *name)
+{
+    struct passwd *pw = getpwnam(name);
+
+    return pw ? pw->pw_uid : HP_USER_NONE;
+}
+
+static uint32_t gid_of(const char *name)
+{
+    struct group *gr = getgrnam(name);
+
+    return gr ? gr->gr_gid : HP_USER_NONE;
+}
+
+static uint32_t primary_gid(uint32_t uid)
+{
+    struct passwd *pw = getpwuid(uid);
+
+    return pw ? pw->pw_gid : HP_USER_NONE;
+}
+
+/* Owners come from opened descriptors, and the way there is remembered: what is looked at must be what is loaded. */
+static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
+{
+    const hp_spec_t *spec = w->spec;
+    const char *startup = spec->startup_file[0] == '/' ? spec->startup_file : apr_pstrcat(w->p, spec->app_root, "/", spec->startup_file, NULL);
+    apr_status_t rv = hp_path_walk(&facts->root, spec->app_root, 1, w->p);
+
+    if (rv == APR_SUCCESS && !S_ISDIR(facts->root.st.st_mode))
+        rv = ENOTDIR;
+    if (rv != APR_SUCCESS)
+        fail("The application's folder %s cannot be opened: %s.", spec->app_root, ag_text_error(w->p, rv));
+    facts->app_root = spec->app_root;
+    facts->root_owner = facts->root.st.st_uid;
+    facts->file = facts->root;
+    if (*spec->startup_file && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
+        fail("The startup file %s cannot be found: %s. Put the application there, or name another with PassengerStartupFile.", startup,
+             rv == EINVAL ? "a name with \"..\" is not taken" : ag_text_error(w->p, rv));
+    facts->file_owner = facts->file.st.st_uid;
+    facts->file_group = facts->file.st.st_gid;
+    facts->nested = strchr(spec->startup_file, '/') != NULL;
+}
+
+static void choose_user(prepare_t *w)
+{
+    static const hp_user_names_t names = {uid_of, gid_of, primary_gid};
+    hp_user_facts_t facts = {.user = w->options->user, .group = w->options->group};
+    const char *reason = "";
+    struct passwd *pw;
+
+    look_at_files(w, &facts);
+    w->user.uid = geteuid();
+    w->user.gid = getegid();
+    if (w->user.uid == 0 && hp_user_choose(&w->user, w->settings, &facts, &names, &reason, w->p) != APR_SUCCESS)
+        fail("The application %s was not started: %s.", w->spec->app_root, reason);
+    pw = getpwuid(w->user.uid);
+    if (pw) {
+        w->passwd.name = apr_pstrdup(w->p, pw->pw_name);
+        w->passwd.home = apr_pstrdup(w->p, pw->pw_dir);
+        w->passwd.shell = apr_pstrdup(w->p, pw->pw_shell);
+    }
+}
+
+/* Root's rights end here. Every step is checked, and then whether it really happened (reliability depends on no return value alone). */
+static void become_user(const prepare_t *w)
+{
+    uid_t r, e, s;
+    gid_t rg, eg, sg;
+
+    if (geteuid() == 0) {
+        if (w->passwd.name ? initgroups(w->passwd.name, w->user.gid) : setgroups(0, NULL))
+            fail("the groups of user %lu could not be set: %s", (unsigned long)w->user.uid, strerror(errno));
+        if (setresgid(w->user.gid, w->user.gid, w->user.gid) || setresuid(w->user.uid, w->user.uid, w->user.uid))
+            fail("the process could not become user %lu: %s", (unsigned long)w->user.uid, strerror(errno));
+        if (setresuid((uid_t)-1, 0, (uid_t)-1) == 0 || setresgid((gid_t)-1, 0, (gid_t)-1) == 0)
+            fail("the process could not give up root's rights");
+    }
+    if (getresuid(&r, &e, &s) || getresgid(&rg, &eg, &sg) || r != w->user.uid || e != r || s != r || rg != w->user.gid || eg != rg || sg != rg)
+        fail("the process did not become user %lu", (unsigned long)w->user.uid);
+    /* Only now: a change of user clears it (prctl(2)). If the watchdog is gone already, so is the reason to start. */
+    prctl(PR_SET_PDEATHSIG, SIGTERM, 0L, 0L, 0L);
+    if (getppid() == 1)
+        _exit(1);
+}
+
+/* The first folder on the way to `path` that the process may not enter, or NULL. */
+static const char *closed_folder(const prepare_t *w, const char *path)
+{
+    for (const char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
+        const char *part = slash ? apr_pstrmemdup(w->p, path, (apr_size_t)(slash - path)) : path;
+        if (access(part, X_OK))
+            return part;
+        if (!slash)
+            return NULL;
+    }
+}
+
+static void enter_folder(const prepare_t *w)
+{
+    const char *root = w->spec->app_root, *closed;
+
+    if (chdir(root) == 0)
+        return;
+    closed = closed_folder(w, root);
+    if (errno == EACCES && closed)
+        fail("The user %s may not enter %s. Give it the right to (chmod a+x %s), or let the application belong to another user.",
+             w->passwd.name ? w->passwd.name : "of the application", closed, closed);
+    fail("The application's folder %s cannot be entered: %s.", root, strerror(errno));
+}
+
+/* -- what -- */
+
+/* An interpreter that no root configuration named may only be what its name says, and nobody but root and the user may have a hand in it. */
+static int harmless_interpreter(const prepare_t *w, const char *path)
+{
+    const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    hp_path_t way;
+    apr_status_t rv;
+
+    if (!hp_kind_interpreter_name(w->kind, base))
+        return 0;
+    if (!strchr(path, '/'))
+        return 1;
+    rv = hp_path_walk(&way, path, 1, w->p);
+    if (rv != APR_SUCCESS)
+        fail("The interpreter %s cannot be run: %s. Correct %s.", path, ag_text_error(w->p, rv), w->kind->directive);
+    return !hp_path_foreign(&way, w->user.uid, 0);
+}
+
+static const char *find_in_path(const prepare_t *w, const char *name)
+{
+    char *path = apr_pstrdup(w->p, HP_ENV_PATH), *state = NULL;
+
+    for (char *dir = apr_strtok(path, ":", &state); dir; dir = apr_strtok(NULL, ":", &state)) {
+        const char *full = apr_pstrcat(w->p, dir, "/", name, NULL);
+        if (access(full, X_OK) == 0)
+            return full;
+    }
+    return NULL;
+}
+
+static const char *interpreter(const prepare_t *w)
+{
+    const char *named = hp_kind_interpreter(w->kind, w->options), *found = NULL;
+
+    if (named && !ag_settings_granted(w->settings, w->kind->option, named, w->spec->app_root) && !harmless_interpreter(w, named))
+        fail("The interpreter %s (%s) was not used: the server's configuration does not name it, and it is not a %s of root's or of the "
+             "application's user in a folder of theirs.",
+             named, w->kind->directive, w->kind->name);
+    if (named && strchr(named, '/')) {
+        if (access(named, X_OK))
+            fail("The interpreter %s cannot be run: %s. Correct %s.", named, strerror(errno), w->kind->directive);
+        return named;
+    }
+    if (named)
+        found = find_in_path(w, named);
+    for (int i = 0; !named && !found && w->kind->interpreters[i]; i++)
+        found = find_in_path(w, w->kind->interpreters[i]);
+    if (!found)
+        fail("No interpreter %s was found in %s. Install it, or name it with %s.", named ? named : w->kind->interpreters[0], HP_ENV_PATH,
+             w->kind->directive);
+    return found;
+}
+
+static const char *loader(const prepare_t *w)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    char *slash;
+
+    path[n > 0 ? n : 0] = '\0';
+    slash = strrchr(path, '/');
+    if (!slash)
+        fail("/proc is not mounted");
+    *slash = '\0';
+    return apr_pstrcat(w->p, path, "/loaders/", w->kind->loader, NULL);
+}
+
+/* The login shell gives the application what its owner's profile sets; one that is no shell of the Bourne family is left out. */
+static const char *login_shell(const prepare_t *w)
+{
+    static const char *const known[] = {"bash", "zsh", "ksh", "sh", "dash"};
+    const char *shell = w->passwd.shell, *base = shell ? strrchr(shell, '/') : NULL;
+
+    for (apr_size_t i = 0; base && w->options->load_shell_envvars && i < AG_LEN(known); i++) {
+        if (strcmp(base + 1, known[i]) == 0 && access(shell, X_OK) == 0)
+            return shell;
+    }
+    return NULL;
+}
+
+static void limits(void)
+{
+    struct rlimit nofile;
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    /* The watchdog is the last to be killed for memory, its applications are like any other process. */
+    if (fd >= 0) {
+        (void)!write(fd, "0", 1);
+        close(fd);
+    }
+    /* The helper's own soft limit is raised; programs that use select(2) must not inherit that. */
+    if (getrlimit(RLIMIT_NOFILE, &nofile) == 0 && nofile.rlim_cur > 1024) {
+        nofile.rlim_cur = 1024;
+        setrlimit(RLIMIT_NOFILE, &nofile);
+    }
+}
+
+static __attribute__((noreturn)) void run(const prepare_t *w)
+{
+    apr_array_header_t *refused;
+    const char *const *env = hp_env_make(w->spec, w->options, &w->passwd, &refused, w->p);
+    const char *program = interpreter(w), *script = loader(w), *shell = login_shell(w);
+    const char *direct[] = {program, script, NULL};
+    const char *through[] = {shell, "-lc", "exec \"$@\"", "passenger", program, script, NULL};
+
+    for (int i = 0; i < refused->nelts; i++)
+        dprintf(2, "SetEnv %s was not put into the process environment: a variable of that name is not taken from the web server\n",
+                APR_ARRAY_IDX(refused, i, const char *));
+    ag_child_close_from(SOCKET_FD + 1);
+    if (shell)
+        ag_child_exec(shell, through, env);
+    fail("%s cannot be run: %s", program, strerror(ag_child_exec(program, direct, env)));
+}
+
+int hp_prepare_run(void)
+{
+    prepare_t w = {0};
+
+    ag_child_close_from(ORDERS_FD + 1);
+    umask(022);
+    apr_pool_create(&w.p, NULL);
+    read_orders(&w);
+    w.kind = hp_kind_find(w.spec->kind);
+    if (!w.kind || !w.kind->loader)
+        fail("This version of mod_passenger does not start applications of type %s.", w.spec->kind);
+    choose_user(&w);
+    limits();
+    become_user(&w);
+    enter_folder(&w);
+    run(&w);
+}

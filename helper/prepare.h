@@ -1,0 +1,9 @@
+/* The last steps in a new process before the application's code: who it is, what it may, where it is; then the loader. */
+#ifndef HP_PREPARE_H
+#define HP_PREPARE_H
+
+/* Runs the role. Descriptors: 0 handshake in, 1 and 2 output, 3 the socket, 4 the orders (settings and spec with their lengths). Does not return
+ * on success; otherwise the reason has been written to descriptor 1 as the handshake's error, and the exit code is returned. */
+int hp_prepare_run(void);
+
+#endif

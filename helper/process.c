@@ -1,0 +1,480 @@
+#include "helper/process.h"
+#include "apr-glue/log.h"
+#include "apr-glue/sock.h"
+#include "helper/kind.h"
+#include "helper/msg.h"
+#include <apr_strings.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LINE_LIMIT  8192
+#define WORDS_LIMIT (64 * 1024)
+#define READ_AT_ONCE 16384
+#define EXIT_NEWS_LIMIT apr_time_from_sec(1) /* for the news that an unreachable process has simply ended */
+#define FINISH_LIMIT apr_time_from_sec(60) /* for the application to end by itself, as Passenger's users know it */
+
+static void transit(hp_process_t *process, hp_process_state_t to, const char *why)
+{
+    static const char *const names[] = {[HP_PROCESS_STARTING] = "starting", [HP_PROCESS_READY] = "ready", [HP_PROCESS_DRAINING] = "draining",
+                                        [HP_PROCESS_ENDING] = "ending", [HP_PROCESS_GONE] = "gone"};
+
+    assert(process->state < to || process->state == HP_PROCESS_STARTING);
+    ag_log(AG_LOG_DEBUG, "PSG0100", "process %ld (%s): %s - %s -> %s", (long)process->pid, process->spec->app_root, names[process->state], why,
+           names[to]);
+    process->state = to;
+}
+
+static void close_idle(hp_process_t *process)
+{
+    if (process->close_idle_links)
+        process->close_idle_links(process);
+}
+
+static void order(hp_process_t *process, uint32_t type, uint32_t what)
+{
+    apr_pool_t *ptemp;
+    ag_frame_t *f;
+
+    apr_pool_create(&ptemp, process->p);
+    f = ag_frame_create(ptemp, type);
+    ag_frame_put_u64(f, process->id);
+    if (type == HP_MSG_SIGNAL)
+        ag_frame_put_u32(f, what);
+    hp_chan_send(process->ctx->watchdog, f, NULL, 0);
+    apr_pool_destroy(ptemp);
+}
+
+static void append(char **ptext, apr_size_t *plen, const char *line, apr_size_t len)
+{
+    if (*plen + len + 1 > WORDS_LIMIT)
+        return;
+    *ptext = realloc(*ptext, *plen + len + 2);
+    if (!*ptext)
+        abort();
+    memcpy(*ptext + *plen, line, len);
+    (*ptext)[*plen + len] = '\n';
+    *plen += len + 1;
+    (*ptext)[*plen] = '\0';
+}
+
+static void fail(hp_process_t *process, const char *sentence)
+{
+    const char *details = process->error_len ? process->error : process->words;
+    apr_size_t len = strlen(sentence);
+
+    if (process->failed)
+        return;
+    process->failed = 1;
+    /* A loader's message begins with the sentence, which need not be said twice. */
+    if (details && strncmp(details, sentence, len) == 0 && details[len] == '\n')
+        details += len + strspn(details + len, "\n");
+    process->events->failed(process, sentence, details);
+}
+
+/* -- the start -- */
+
+/* A value must not end the line; what an administrator can't have meant is not sent. */
+static void put_key(apr_array_header_t *text, const char *key, const char *value)
+{
+    APR_ARRAY_PUSH(text, const char *) = apr_pstrcat(text->pool, key, ": ", value && !value[strcspn(value, "\r\n")] ? value : "", "\n", NULL);
+}
+
+static void send_parameters(hp_process_t *process)
+{
+    const hp_spec_t *spec = process->spec;
+    const hp_kind_t *kind = hp_kind_find(spec->kind);
+    apr_pool_t *ptemp;
+    apr_array_header_t *text;
+    const char *all;
+
+    apr_pool_create(&ptemp, process->p);
+    text = apr_array_make(ptemp, 16, sizeof(const char *));
+    APR_ARRAY_PUSH(text, const char *) = "You have control 1.0\n";
+    put_key(text, "passenger_root", process->ctx->data_dir);
+    put_key(text, "passenger_version", AG_VERSION);
+    put_key(text, "app_root", spec->app_root);
+    put_key(text, "startup_file",
+            spec->startup_file[0] == '/' ? spec->startup_file : apr_pstrcat(ptemp, spec->app_root, "/", spec->startup_file, NULL));
+    put_key(text, "app_type", spec->kind);
+    put_key(text, "app_group_name", spec->group);
+    put_key(text, "process_title", kind ? kind->title : "");
+    put_key(text, "log_level", apr_psprintf(ptemp, "%lu", (unsigned long)process->ctx->settings->log_level));
+    put_key(text, "environment", spec->options->app_env);
+    put_key(text, "base_uri", *spec->base_uri ? spec->base_uri : "/");
+    put_key(text, "generation", apr_psprintf(ptemp, "%lu", (unsigned long)spec->generation));
+    put_key(text, "gupid", apr_psprintf(ptemp, "%lu-%" APR_UINT64_T_FMT, (unsigned long)spec->generation, (apr_uint64_t)process->id));
+    put_key(text, "socket_fd", "3");
+    APR_ARRAY_PUSH(text, const char *) = "\n";
+    all = apr_array_pstrcat(ptemp, text, 0);
+    /* A pipe takes 64 KiB without waiting, far more than this; a loader that is gone shows by its exit. */
+    (void)!write(process->in, all, strlen(all));
+    apr_pool_destroy(ptemp);
+}
+
+static void on_ready(hp_process_t *process)
+{
+    ag_loop_timer_stop(process->timer);
+    /* The watchdog holds the other copy, and closes it to end the process. */
+    close(process->in);
+    process->in = -1;
+    free(process->words);
+    process->words = NULL;
+    process->words_len = 0;
+    process->concurrency = process->handshake.concurrency;
+    if (process->spec->options->force_max_concurrent_requests_per_process >= 0)
+        process->concurrency = process->spec->options->force_max_concurrent_requests_per_process;
+    if (process->state != HP_PROCESS_STARTING)
+        return; /* it is being ended already */
+    transit(process, HP_PROCESS_READY, "handshake");
+    process->last_used = ag_loop_now();
+    process->noted = ~0UL;
+    hp_process_note(process);
+    process->events->ready(process);
+}
+
+static void log_output(const hp_process_t *process, const char *line, apr_size_t len)
+{
+    char prefix[64] = "";
+
+    if (!process->ctx->settings->disable_log_prefix)
+        snprintf(prefix, sizeof prefix, "App %ld output: ", (long)process->pid);
+    ag_log_output(prefix, line, len);
+}
+
+static void take_line(hp_process_t *process, const char *line, apr_size_t len)
+{
+    switch (process->handshake.reason ? HP_HANDSHAKE_OUTPUT : hp_handshake_line(&process->handshake, line, len)) {
+    case HP_HANDSHAKE_NOTHING:
+        return;
+    case HP_HANDSHAKE_GREETED:
+        send_parameters(process);
+        return;
+    case HP_HANDSHAKE_READY:
+        on_ready(process);
+        return;
+    case HP_HANDSHAKE_BAD:
+        fail(process, apr_psprintf(process->p, "spawn.protocol: %s", process->handshake.reason));
+        hp_process_kill(process);
+        return;
+    case HP_HANDSHAKE_ERROR_TEXT:
+        append(&process->error, &process->error_len, line, len);
+        break;
+    case HP_HANDSHAKE_OUTPUT:
+        break;
+    }
+    if (process->state == HP_PROCESS_STARTING)
+        append(&process->words, &process->words_len, line, len);
+    log_output(process, line, len);
+}
+
+/* Cuts what came into lines; one that is too long is cut too. */
+static void take_output(hp_process_t *process, const char *data, apr_size_t len)
+{
+    while (len > 0) {
+        const char *newline = memchr(data, '\n', len);
+        apr_size_t n = newline ? (apr_size_t)(newline - data) : len, room = LINE_LIMIT - process->line_len;
+        if (n > room) {
+            n = room;
+            newline = NULL;
+        }
+        if (newline && process->line_len == 0) {
+            take_line(process, data, n);
+        } else {
+            if (!process->line)
+                process->line = apr_palloc(process->p, LINE_LIMIT);
+            memcpy(process->line + process->line_len, data, n);
+            process->line_len += n;
+            if (newline || process->line_len == LINE_LIMIT) {
+                take_line(process, process->line, process->line_len);
+                process->line_len = 0;
+            }
+        }
+        n += newline ? 1 : 0;
+        data += n;
+        len -= n;
+    }
+}
+
+/* One read; 0 when there is nothing more to come. */
+static int read_output(hp_process_t *process)
+{
+    char buf[READ_AT_ONCE];
+    ssize_t n = read(process->out, buf, sizeof buf);
+
+    if (n > 0)
+        take_output(process, buf, (apr_size_t)n);
+    return n > 0 || (n < 0 && errno == EINTR);
+}
+
+static void on_output(void *baton, int events)
+{
+    hp_process_t *process = baton;
+
+    (void)events;
+    if (!read_output(process) && errno != EAGAIN)
+        ag_loop_io_destroy(&process->out_io); /* it closed its output; that is no reason to end it */
+}
+
+static void on_timer(void *baton)
+{
+    hp_process_t *process = baton;
+
+    if (process->state == HP_PROCESS_STARTING)
+        fail(process, apr_psprintf(process->p, "spawn.timeout: the application was not ready after %d seconds (PassengerStartTimeout)",
+                                   process->spec->options->start_timeout));
+    else if (process->suspect && process->state == HP_PROCESS_DRAINING)
+        ag_log(AG_LOG_ERROR, "PSG0104", "app.unreachable: process %ld of %s takes no connections; it is replaced", (long)process->pid,
+               process->spec->app_root);
+    else
+        ag_log(AG_LOG_WARN, "PSG0101", "app.kill_forced: process %ld of %s did not end by itself", (long)process->pid, process->spec->app_root);
+    hp_process_kill(process);
+}
+
+static hp_process_t *make(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spec, uint64_t id)
+{
+    hp_process_t *process = apr_pcalloc(p, sizeof *process);
+
+    process->p = p;
+    process->ctx = ctx;
+    process->id = id;
+    process->spec = spec;
+    process->generation = spec->generation;
+    process->in = process->out = process->sock = -1;
+    process->started = process->last_used = ag_loop_now();
+    process->timer = ag_loop_timer_create(ctx->loop, on_timer, process);
+    LIST_INIT(&process->idle_links);
+    apr_hash_set(ctx->processes, &process->id, sizeof process->id, process);
+    return process;
+}
+
+hp_process_t *hp_process_find(hp_context_t *ctx, uint64_t id)
+{
+    return apr_hash_get(ctx->processes, &id, sizeof id);
+}
+
+hp_process_t *hp_process_create(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spec, void *group, const hp_process_events_t *events)
+{
+    hp_process_t *process = make(ctx, p, spec, ctx->next_id++);
+    apr_pool_t *ptemp;
+    ag_frame_t *order_frame, *spec_frame;
+    const char *bytes;
+    apr_size_t len;
+
+    process->group = group;
+    process->events = events;
+    apr_pool_create(&ptemp, process->p);
+    spec_frame = ag_frame_create(ptemp, HP_MSG_SPAWN);
+    hp_spec_put(spec_frame, spec);
+    bytes = ag_frame_data(spec_frame, &len);
+    order_frame = ag_frame_create(ptemp, HP_MSG_SPAWN);
+    ag_frame_put_u64(order_frame, process->id);
+    ag_frame_put_bytes(order_frame, bytes, len);
+    hp_chan_send(ctx->watchdog, order_frame, NULL, 0);
+    apr_pool_destroy(ptemp);
+    ag_loop_timer_start(process->timer, apr_time_from_sec(spec->options->start_timeout));
+    return process;
+}
+
+static void take_fds(hp_process_t *process, const int fds[3])
+{
+    process->in = fds[0];
+    process->out = fds[1];
+    process->sock = fds[2];
+    ag_sock_nonblock(process->out, 1);
+    process->out_io = ag_loop_io_create(process->ctx->loop, process->out, AG_LOOP_READ, on_output, process);
+}
+
+hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heritage_t *found)
+{
+    hp_process_t *process = make(ctx, p, found->spec, found->id);
+    ag_frame_reader_t *note = &found->note;
+    const char *address = ag_frame_get_str(note);
+
+    process->pid = found->pid;
+    process->concurrency = (int)ag_frame_get_u32(note);
+    process->requests = (unsigned long)ag_frame_get_u64(note);
+    take_fds(process, found->fds);
+    close(process->in);
+    process->in = -1;
+    if (ag_frame_end(note) != APR_SUCCESS || !address || strlen(address) >= sizeof process->handshake.address) {
+        process->state = HP_PROCESS_GONE;
+        hp_process_release(process);
+        return NULL;
+    }
+    /* From here on it is as if we had seen its handshake. */
+    apr_cpystrn(process->handshake.address, address, sizeof process->handshake.address);
+    process->handshake.reason = "over";
+    process->state = HP_PROCESS_READY;
+    return process;
+}
+
+void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[3])
+{
+    process->pid = pid;
+    take_fds(process, fds);
+    if (process->state == HP_PROCESS_ENDING)
+        order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_KILL);
+}
+
+void hp_process_refused(hp_process_t *process, const char *sentence)
+{
+    fail(process, apr_pstrdup(process->p, sentence));
+    transit(process, HP_PROCESS_GONE, "refused");
+    process->events->gone(process);
+    hp_process_release(process);
+}
+
+/* -- the end -- */
+
+static const char *why_ended(const hp_process_t *process, int status)
+{
+    const char *first = process->error;
+
+    if (first)
+        return apr_pstrmemdup(process->p, first, strcspn(first, "\n"));
+    if (WIFSIGNALED(status))
+        return apr_psprintf(process->p, "the application was ended by signal %d (%s) before it was ready", WTERMSIG(status),
+                            strsignal(WTERMSIG(status)));
+    return apr_psprintf(process->p, "the application exited with code %d before it was ready", WEXITSTATUS(status));
+}
+
+static void log_end(const hp_process_t *process, int status)
+{
+    const char *root = process->spec->app_root;
+
+    if (WIFSIGNALED(status))
+        ag_log(AG_LOG_ERROR, "PSG0102", "app.exited: process %ld of %s ended by signal=%d (%s), inflight=%d", (long)process->pid, root,
+               WTERMSIG(status), strsignal(WTERMSIG(status)), process->in_flight);
+    else
+        ag_log(AG_LOG_ERROR, "PSG0103", "app.exited: process %ld of %s ended by itself, code=%d, inflight=%d", (long)process->pid, root,
+               WEXITSTATUS(status), process->in_flight);
+}
+
+void hp_process_exited(hp_process_t *process, int status)
+{
+    /* Its last words may still be in the pipe: the message about its end came another way (the two have no order). */
+    for (int i = 0; i < 64 && process->out_io && read_output(process); i++)
+        continue;
+    if (process->line_len > 0)
+        take_line(process, process->line, process->line_len);
+    process->line_len = 0;
+    if (process->state == HP_PROCESS_STARTING)
+        fail(process, why_ended(process, status));
+    process->crashed = process->state != HP_PROCESS_ENDING;
+    if (process->crashed && !process->failed)
+        log_end(process, status);
+    transit(process, HP_PROCESS_GONE, "exited");
+    process->events->gone(process);
+    hp_process_release(process);
+}
+
+static void finish(hp_process_t *process)
+{
+    close_idle(process);
+    transit(process, HP_PROCESS_ENDING, "finished");
+    order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_FINISH);
+    ag_loop_timer_start(process->timer, FINISH_LIMIT);
+}
+
+int hp_process_free(const hp_process_t *process)
+{
+    return process->state == HP_PROCESS_READY && (process->concurrency == 0 || process->in_flight < process->concurrency);
+}
+
+void hp_process_begin(hp_process_t *process)
+{
+    assert(hp_process_free(process));
+    process->in_flight++;
+    process->requests++;
+}
+
+void hp_process_end(hp_process_t *process)
+{
+    assert(process->in_flight > 0);
+    process->in_flight--;
+    process->last_used = ag_loop_now();
+    if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && !process->suspect)
+        finish(process);
+    hp_process_release(process);
+}
+
+void hp_process_retire(hp_process_t *process)
+{
+    if (process->state == HP_PROCESS_STARTING) {
+        hp_process_kill(process);
+        return;
+    }
+    if (process->state != HP_PROCESS_READY)
+        return;
+    transit(process, HP_PROCESS_DRAINING, "retired");
+    if (process->in_flight == 0)
+        finish(process);
+}
+
+void hp_process_suspect(hp_process_t *process)
+{
+    if (process->state != HP_PROCESS_READY)
+        return;
+    process->suspect = 1;
+    transit(process, HP_PROCESS_DRAINING, "unreachable");
+    ag_loop_timer_start(process->timer, EXIT_NEWS_LIMIT);
+}
+
+void hp_process_kill(hp_process_t *process)
+{
+    if (process->state == HP_PROCESS_GONE)
+        return;
+    if (process->state != HP_PROCESS_ENDING)
+        transit(process, HP_PROCESS_ENDING, "killed");
+    close_idle(process);
+    ag_loop_timer_stop(process->timer);
+    if (process->pid)
+        order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_KILL);
+}
+
+void hp_process_note(hp_process_t *process)
+{
+    apr_pool_t *ptemp;
+    ag_frame_t *note, *f;
+    const char *bytes;
+    apr_size_t len;
+
+    if (process->state != HP_PROCESS_READY || process->noted == process->requests)
+        return;
+    process->noted = process->requests;
+    apr_pool_create(&ptemp, process->p);
+    note = ag_frame_create(ptemp, HP_MSG_NOTE);
+    ag_frame_put_str(note, process->handshake.address);
+    ag_frame_put_u32(note, (uint32_t)process->concurrency);
+    ag_frame_put_u64(note, process->requests);
+    bytes = ag_frame_data(note, &len);
+    f = ag_frame_create(ptemp, HP_MSG_NOTE);
+    ag_frame_put_u64(f, process->id);
+    ag_frame_put_bytes(f, bytes, len);
+    hp_chan_send(process->ctx->watchdog, f, NULL, 0);
+    apr_pool_destroy(ptemp);
+}
+
+void hp_process_release(hp_process_t *process)
+{
+    if (process->state != HP_PROCESS_GONE || process->in_flight > 0)
+        return;
+    close_idle(process);
+    if (process->nlinks > 0)
+        return;
+    ag_loop_io_destroy(&process->out_io);
+    ag_loop_timer_destroy(&process->timer);
+    for (int i = 0; i < 3; i++) {
+        int fd = i == 0 ? process->in : i == 1 ? process->out : process->sock;
+        if (fd >= 0)
+            close(fd);
+    }
+    free(process->words);
+    free(process->error);
+    apr_hash_set(process->ctx->processes, &process->id, sizeof process->id, NULL);
+    apr_pool_destroy(process->p);
+}

@@ -1,0 +1,103 @@
+/* One application process as the core sees it: its start, its output, how busy it is, its end. */
+#ifndef HP_PROCESS_H
+#define HP_PROCESS_H
+
+#include "helper/context.h"
+#include "helper/handshake.h"
+#include "helper/spec.h"
+#include <sys/queue.h>
+
+typedef struct hp_process_t hp_process_t;
+struct hp_app_link_t;
+
+typedef enum {
+    HP_PROCESS_STARTING, /* until its loader says Ready */
+    HP_PROCESS_READY,    /* takes requests */
+    HP_PROCESS_DRAINING, /* finishes those it has */
+    HP_PROCESS_ENDING,   /* was told to end, or is being killed */
+    HP_PROCESS_GONE      /* reaped; remains until its last connection is closed */
+} hp_process_state_t;
+
+/* What its group is told. After `gone` the group must not use it any more. */
+typedef struct {
+    void (*ready)(hp_process_t *process);
+    /* It will never be ready. `sentence` says why, `details` holds the application's words; `gone` follows, or has come. */
+    void (*failed)(hp_process_t *process, const char *sentence, const char *details);
+    void (*gone)(hp_process_t *process);
+} hp_process_events_t;
+
+struct hp_process_t {
+    TAILQ_ENTRY(hp_process_t) entry; /* the group's list */
+    hp_context_t *ctx;
+    apr_pool_t *p;
+    void *group;
+    const hp_process_events_t *events;
+    uint64_t id;
+    pid_t pid; /* 0 until it is known */
+    hp_process_state_t state;
+    uint32_t generation;
+    int concurrency; /* 0: no limit */
+    int in_flight;   /* requests it works on; never above concurrency */
+    unsigned long requests; /* begun so far */
+    unsigned long noted;    /* requests when the watchdog was last told */
+    apr_time_t started, last_used;
+    int failed;  /* the group has been told */
+    int crashed; /* it ended although nobody asked it to */
+    int suspect; /* it took no connection: it has ended, or is ended soon */
+    hp_handshake_t handshake;
+    const hp_spec_t *spec;
+    int in, out, sock; /* its input until the handshake is over, its output, its socket (O_PATH); -1: none */
+    ag_loop_io_t *out_io;
+    ag_loop_timer_t *timer; /* of the start, later of the end */
+    char *line;             /* the beginning of an output line */
+    apr_size_t line_len;
+    char *words;            /* of the application before it was ready: for the report */
+    apr_size_t words_len;
+    char *error; /* the loader's error message */
+    apr_size_t error_len;
+    LIST_HEAD(, hp_app_link_t) idle_links; /* app_link.h */
+    void (*close_idle_links)(hp_process_t *process); /* NULL until there has been one */
+    int nlinks; /* idle and used */
+};
+
+/* Orders a new process from the watchdog. It counts from now on. Takes over `p`, the pool that `spec` lives in. */
+hp_process_t *hp_process_create(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spec, void *group, const hp_process_events_t *events);
+/* A process that an earlier core saw ready. */
+typedef struct {
+    uint64_t id;
+    pid_t pid;
+    const hp_spec_t *spec;
+    ag_frame_reader_t note;
+    const int *fds; /* input, output, socket */
+} hp_process_heritage_t;
+
+/* Takes it over; NULL if its note makes no sense. The pool, which holds the spec, and the descriptors are taken in any case. Whoever adopts
+ * sets group and events. */
+hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heritage_t *found);
+
+/* NULL: no such process, any more. */
+hp_process_t *hp_process_find(hp_context_t *ctx, uint64_t id);
+
+/* News from the watchdog. */
+void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[3]);
+void hp_process_refused(hp_process_t *process, const char *sentence);
+void hp_process_exited(hp_process_t *process, int status);
+
+/* 1 if it can take one more request now. */
+int hp_process_free(const hp_process_t *process);
+/* Brackets one request. */
+void hp_process_begin(hp_process_t *process);
+void hp_process_end(hp_process_t *process);
+
+/* No more requests; ends after the last one. */
+void hp_process_retire(hp_process_t *process);
+/* It can't be connected to: no more requests; most likely news of its end is on the way, otherwise it is ended in a second. */
+void hp_process_suspect(hp_process_t *process);
+/* Ends now. */
+void hp_process_kill(hp_process_t *process);
+/* Tells the watchdog what an heir of this core must know, if it changed. */
+void hp_process_note(hp_process_t *process);
+/* Frees it if it is gone and no connection to it is left. */
+void hp_process_release(hp_process_t *process);
+
+#endif

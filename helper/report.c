@@ -1,0 +1,102 @@
+#include "helper/report.h"
+#include "apr-glue/text.h"
+#include <apr_file_io.h>
+#include <apr_strings.h>
+#include <string.h>
+
+static const char *template_text = "{{title}}\n\n{{message}}\n{{details}}\n"; /* set once, before the first request */
+static const char *template_type = "text/plain; charset=utf-8";
+
+void hp_report_template(const char *dir, apr_pool_t *p)
+{
+    const char *path = apr_pstrcat(p, dir, "/error.html", NULL);
+    apr_file_t *file;
+    apr_finfo_t info;
+    apr_size_t len;
+    char *text;
+
+    if (apr_file_open(&file, path, APR_FOPEN_READ, 0, p) != APR_SUCCESS)
+        return;
+    if (apr_file_info_get(&info, APR_FINFO_SIZE, file) == APR_SUCCESS && info.size < 256 * 1024) {
+        text = apr_pcalloc(p, (apr_size_t)info.size + 1);
+        if (apr_file_read_full(file, text, (apr_size_t)info.size, &len) == APR_SUCCESS) {
+            template_text = text;
+            template_type = "text/html; charset=utf-8";
+        }
+    }
+    apr_file_close(file);
+}
+
+hp_report_t *hp_report_create(apr_pool_t *parent, int status, const char *title, const char *sentence, const char *details)
+{
+    apr_pool_t *p;
+    hp_report_t *report;
+
+    apr_pool_create(&p, parent);
+    report = apr_pcalloc(p, sizeof *report);
+    report->p = p;
+    report->status = status;
+    report->id = ag_text_random(p, 8);
+    report->title = apr_pstrdup(p, title);
+    report->sentence = apr_pstrdup(p, sentence);
+    report->details = apr_pstrdup(p, details ? details : "");
+    return report;
+}
+
+void hp_report_destroy(hp_report_t **preport)
+{
+    if (*preport)
+        apr_pool_destroy((*preport)->p);
+    *preport = NULL;
+}
+
+static const char *reason_phrase(int status)
+{
+    return status == 500   ? "Internal Server Error"
+           : status == 502 ? "Bad Gateway"
+           : status == 503 ? "Service Unavailable"
+           : status == 504 ? "Gateway Timeout"
+                           : "Error";
+}
+
+/* The template with each {{name}} replaced; every value is escaped, whoever wrote it. */
+static const char *fill(const char *text, const char *const *values, apr_pool_t *p)
+{
+    apr_array_header_t *parts = apr_array_make(p, 16, sizeof(const char *));
+    const char *open;
+
+    while ((open = strstr(text, "{{"))) {
+        const char *close = strstr(open, "}}");
+        if (!close)
+            break;
+        APR_ARRAY_PUSH(parts, const char *) = apr_pstrmemdup(p, text, (apr_size_t)(open - text));
+        for (int i = 0; values[i]; i += 2) {
+            if (strlen(values[i]) == (apr_size_t)(close - open - 2) && strncmp(values[i], open + 2, strlen(values[i])) == 0)
+                APR_ARRAY_PUSH(parts, const char *) = ag_text_html(p, values[i + 1]);
+        }
+        text = close + 2;
+    }
+    APR_ARRAY_PUSH(parts, const char *) = text;
+    return apr_array_pstrcat(p, parts, 0);
+}
+
+const char *hp_report_response(const hp_report_t *report, int how, apr_pool_t *p, apr_size_t *plen)
+{
+    int friendly = how & HP_REPORT_FRIENDLY;
+    const char *message = friendly ? report->sentence
+                          : report->status == 503
+                              ? "The application has more requests than it can serve at the moment. Please try again in a little while."
+                              : apr_pstrcat(p, "The administrator finds the reason in the server's log under the error id ", report->id, ".", NULL);
+    const char *values[] = {"status", apr_itoa(p, report->status), "title", report->title,   "message", message, "details",
+                            friendly ? report->details : "", "id", report->id, NULL};
+    const char *page = fill(template_text, values, p), *text;
+    const char *retry = report->retry_after > 0 ? apr_psprintf(p, "Retry-After: %d\r\n", report->retry_after) : "";
+
+    text = apr_psprintf(p,
+                        "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %" APR_SIZE_T_FMT
+                        "\r\nCache-Control: no-cache, no-store, must-revalidate\r\n%s%s\r\n%s",
+                        report->status, reason_phrase(report->status), template_type, strlen(page), retry,
+                        how & HP_REPORT_CLOSE ? "Connection: close\r\n" : "", how & HP_REPORT_HEAD ? "" : page);
+    *plen = strlen(text);
+    return text;
+}

@@ -1,0 +1,15 @@
+/* What the watchdog makes of itself before it does anything, and who its core will be. */
+#ifndef HP_RIGHTS_H
+#define HP_RIGHTS_H
+
+#include "apr-glue/base.h"
+
+/* A session, signals, limits and a place among the killed of its own; of the descriptors, those from `first` on are closed when `fresh`: after an
+ * upgrade they are an inheritance. */
+void hp_rights_harden(int first, int fresh);
+
+/* The core's user: one of its own, "passenger", where the administrator made it, else Apache's; our own where nothing can be switched. Never root
+ * if we are. */
+void hp_rights_core_user(const char *web_user, uid_t *puid, gid_t *pgid);
+
+#endif

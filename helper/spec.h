@@ -1,0 +1,29 @@
+/* What is to be started: all that root's half of a spawn needs to know, written by the core, trusted by nobody. */
+#ifndef HP_SPEC_H
+#define HP_SPEC_H
+
+#include "apr-glue/frame.h"
+#include "apr-glue/options.h"
+#include <apr_tables.h>
+
+typedef struct {
+    const char *group;        /* the application's group */
+    const char *app_root;     /* absolute */
+    const char *kind;         /* row of apr-glue/kind.def */
+    const char *startup_file; /* relative to app_root, or absolute */
+    const char *base_uri;     /* "" at the root */
+    uint32_t generation;      /* of the group's code */
+    uint32_t number;          /* of the process within its group */
+    const ag_options_t *options;
+    apr_array_header_t *env;  /* of const char *: "NAME=value", from Apache's SetEnv */
+} hp_spec_t;
+
+/* A copy of everything in pool `p`; its env is made of `pairs`: "name\0value\0...". */
+hp_spec_t *hp_spec_copy(const hp_spec_t *spec, const char *pairs, apr_size_t len, apr_pool_t *p);
+
+/* Appends all fields. */
+void hp_spec_put(ag_frame_t *f, const hp_spec_t *spec);
+/* Lives in the reader's pool; check with ag_frame_end. Paths that are not absolute, or hold "/../", make the reader bad. */
+hp_spec_t *hp_spec_get(ag_frame_reader_t *in);
+
+#endif

@@ -1,0 +1,43 @@
+/* Bytes on their way from a side that is fast to one that is not: first in first out, the first of them in memory, what is more in a file
+ * without a name. */
+#ifndef HP_SPOOL_H
+#define HP_SPOOL_H
+
+#include "apr-glue/base.h"
+
+#define HP_SPOOL_MEMORY (128 * 1024) /* what any spool may hold in memory */
+
+typedef struct hp_spool_block_t hp_spool_block_t;
+
+/* What the spools of a process share: where files are made, memory that may be promised to bodies of known length, and blocks at rest, which
+ * spare the kernel the making of fresh pages for every upload. */
+typedef struct {
+    const char *dir;
+    apr_off_t memory_left; /* bytes beyond HP_SPOOL_MEMORY each that spools may still be promised */
+    hp_spool_block_t *spare;
+    int nspare;
+} hp_spool_store_t;
+
+typedef struct hp_spool_t {
+    hp_spool_store_t *store;
+    hp_spool_block_t *first, *last; /* in memory; what is in the file comes after it */
+    apr_off_t in_memory;            /* bytes in the blocks */
+    apr_off_t promised;             /* taken from store->memory_left */
+    int fd;                         /* -1: no file */
+    off_t read_at, write_at;        /* of the file; read_at <= write_at */
+} hp_spool_t;
+
+void hp_spool_init(hp_spool_t *s, hp_spool_store_t *store);
+/* Says how many bytes will come in all, before the first: a few MiB are then kept in memory, if there is some to spare. */
+void hp_spool_expect(hp_spool_t *s, apr_int64_t len);
+/* Appends. An error is the disk's (ENOSPC, ...); nothing was taken then. */
+apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len) AG_MUST_CHECK;
+/* Writes as much to the non-blocking socket `fd` as that takes. APR_SUCCESS when all is sent, APR_EAGAIN when the socket is full, else its
+ * error. */
+apr_status_t hp_spool_send(hp_spool_t *s, int fd) AG_MUST_CHECK;
+/* Bytes that wait. */
+apr_off_t hp_spool_len(const hp_spool_t *s);
+/* Forgets what waits and frees everything; the spool can be used again. */
+void hp_spool_clear(hp_spool_t *s);
+
+#endif

@@ -1,0 +1,577 @@
+#include "helper/watchdog.h"
+#include "apr-glue/build.h"
+#include "apr-glue/child.h"
+#include "apr-glue/log.h"
+#include "apr-glue/parcel.h"
+#include "apr-glue/settings.h"
+#include "apr-glue/sock.h"
+#include "apr-glue/text.h"
+#include "helper/apps.h"
+#include "helper/msg.h"
+#include "helper/rights.h"
+#include "helper/statfile.h"
+#include "helper/upgrade.h"
+#include <apr_strings.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CTL_FD              3
+#define CORE_FLAP_WINDOW    apr_time_from_sec(10)
+#define CORE_FLAP_LIMIT     5
+#define RELOAD_LIMIT        apr_time_from_sec(60)
+#define STOP_REQUESTS_LIMIT apr_time_from_sec(2) /* for requests in flight */
+#define STOP_APPS_LIMIT     apr_time_from_sec(3) /* between TERM and KILL */
+#define LOOK_INTERVAL       apr_time_from_sec(1) /* at the instance directory */
+
+typedef enum { RUNNING, STOPPING_CORE, STOPPING_APPS } phase_t;
+
+typedef struct {
+    apr_pool_t *p;
+    ag_loop_t *loop;
+    ag_loop_io_t *ctl;
+    hp_instance_t *instance;
+    hp_apps_t *apps;
+    hp_upgrade_file_t self;
+    phase_t phase;
+    int listener;
+    int announced; /* the Apache parent knows that we are ready */
+
+    ag_settings_t *settings; /* lives in settings_pool, as do the bytes */
+    apr_pool_t *settings_pool;
+    const char *settings_bytes;
+    apr_size_t settings_len;
+
+    uid_t core_uid;
+    gid_t core_gid;
+    pid_t core_pid; /* 0: none */
+    hp_chan_t *core;
+    apr_time_t core_deaths[CORE_FLAP_LIMIT]; /* a ring of the latest */
+    int ncore_deaths;
+
+    ag_loop_timer_t *look, *core_timer, *stop_timer, *reload_timer;
+} hp_watchdog_t;
+
+static void start_core(void *baton);
+
+/* -- to the Apache parent -- */
+
+static void tell_parent(hp_watchdog_t *w, uint32_t type, const char *text, int fd)
+{
+    apr_pool_t *ptemp;
+    ag_frame_t *f;
+    const char *data;
+    apr_size_t len;
+
+    apr_pool_create(&ptemp, w->p);
+    f = ag_frame_create(ptemp, type);
+    ag_frame_put_str(f, text);
+    data = ag_frame_data(f, &len);
+    /* A parent that can't take it is gone or will ask; its end of the socket tells. */
+    (void)!ag_sock_send(CTL_FD, data, len, &fd, fd >= 0 ? 1 : 0);
+    apr_pool_destroy(ptemp);
+}
+
+static int give_up(hp_watchdog_t *w, const char *sentence)
+{
+    ag_log(AG_LOG_ERROR, "PSG0010", "helper.failed: %s", sentence);
+    tell_parent(w, AG_CTL_FAILED, sentence, -1);
+    return 1;
+}
+
+/* -- settings -- */
+
+/* The log moves with the file that Apache opened last: descriptors 1 and 2 are it, in every process of ours. */
+static void take_log(int fd)
+{
+    dup2(fd, 1);
+    dup2(fd, 2);
+    close(fd);
+}
+
+static apr_status_t take_settings(hp_watchdog_t *w, const char *data, apr_size_t len)
+{
+    apr_pool_t *p;
+    ag_frame_reader_t in;
+    ag_settings_t *settings;
+    apr_status_t rv;
+
+    apr_pool_create(&p, w->p);
+    ag_frame_open(&in, p, data, len);
+    settings = ag_settings_get(&in);
+    rv = ag_frame_end(&in);
+    if (rv != APR_SUCCESS) {
+        apr_pool_destroy(p);
+        return rv;
+    }
+    if (w->settings_pool)
+        apr_pool_destroy(w->settings_pool);
+    w->settings_pool = p;
+    w->settings = settings;
+    w->settings_bytes = apr_pmemdup(p, data, len);
+    w->settings_len = len;
+    ag_log_set_level((ag_log_level_t)settings->log_level);
+    return APR_SUCCESS;
+}
+
+static void send_settings(hp_watchdog_t *w)
+{
+    apr_pool_t *ptemp;
+    ag_frame_t *f;
+
+    if (!w->core)
+        return;
+    apr_pool_create(&ptemp, w->p);
+    f = ag_frame_create(ptemp, HP_MSG_SETTINGS);
+    ag_frame_put_u64(f, hp_apps_next_id(w->apps));
+    ag_frame_put_bytes(f, w->settings_bytes, w->settings_len);
+    hp_chan_send(w->core, f, (int[]){2}, 1);
+    apr_pool_destroy(ptemp);
+}
+
+static void send_listener(hp_watchdog_t *w)
+{
+    apr_pool_t *ptemp;
+
+    if (!w->core)
+        return;
+    apr_pool_create(&ptemp, w->p);
+    hp_chan_send(w->core, ag_frame_create(ptemp, HP_MSG_LISTEN), &w->listener, 1);
+    apr_pool_destroy(ptemp);
+}
+
+/* -- ending -- */
+
+static void end_when_empty(void *baton)
+{
+    hp_watchdog_t *w = baton;
+
+    if (w->phase != STOPPING_APPS || hp_apps_count(w->apps) > 0)
+        return;
+    if (w->core_pid)
+        kill(w->core_pid, SIGKILL);
+    hp_apps_kill_orphans();
+    hp_instance_remove(w->instance);
+    ag_loop_stop(w->loop);
+}
+
+static void stop_apps(hp_watchdog_t *w)
+{
+    if (w->phase == STOPPING_APPS) {
+        hp_apps_signal_all(w->apps, HP_MSG_SIGNAL_KILL);
+        ag_loop_timer_start(w->stop_timer, STOP_APPS_LIMIT);
+        return;
+    }
+    w->phase = STOPPING_APPS;
+    hp_apps_signal_all(w->apps, HP_MSG_SIGNAL_TERM);
+    ag_loop_timer_start(w->stop_timer, STOP_APPS_LIMIT);
+    end_when_empty(w);
+}
+
+static void on_stop_timer(void *baton)
+{
+    stop_apps(baton);
+}
+
+static void stop(hp_watchdog_t *w, const char *why)
+{
+    apr_pool_t *ptemp;
+
+    if (w->phase != RUNNING)
+        return;
+    ag_log(AG_LOG_INFO, "PSG0011", "helper.stopping: %s", why);
+    w->phase = STOPPING_CORE;
+    if (!w->core) {
+        stop_apps(w);
+        return;
+    }
+    apr_pool_create(&ptemp, w->p);
+    hp_chan_send(w->core, ag_frame_create(ptemp, HP_MSG_STOP), NULL, 0);
+    apr_pool_destroy(ptemp);
+    ag_loop_timer_start(w->stop_timer, STOP_REQUESTS_LIMIT);
+}
+
+/* -- the core -- */
+
+static void take_stat(hp_watchdog_t *w, ag_frame_reader_t *in)
+{
+    hp_statfile_t found;
+    uint64_t cookie = ag_frame_get_u64(in);
+    const char *root = ag_frame_get_str(in), *dir = ag_frame_get_str(in), *startup = ag_frame_get_str(in);
+    ag_frame_t *f;
+
+    if (ag_frame_end(in) != APR_SUCCESS || !root || !dir || !startup)
+        return;
+    hp_statfile_look(&found, root, dir, startup);
+    f = ag_frame_create(in->p, HP_MSG_STATED);
+    ag_frame_put_u64(f, cookie);
+    ag_frame_put_u64(f, found.restart);
+    ag_frame_put_u32(f, (uint32_t)found.always);
+    ag_frame_put_u64(f, found.startup);
+    hp_chan_send(w->core, f, NULL, 0);
+}
+
+static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
+{
+    apr_size_t len;
+    const void *bytes;
+    uint64_t id;
+    uint32_t what;
+
+    switch ((hp_msg_t)type) {
+    case HP_MSG_HELLO:
+        if (!w->announced)
+            tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->listener);
+        w->announced = 1;
+        break;
+    case HP_MSG_SPAWN:
+        id = ag_frame_get_u64(in);
+        bytes = ag_frame_get_bytes(in, &len);
+        if (ag_frame_end(in) == APR_SUCCESS && w->phase == RUNNING)
+            hp_apps_spawn(w->apps, id, bytes, len);
+        break;
+    case HP_MSG_SIGNAL:
+        id = ag_frame_get_u64(in);
+        what = ag_frame_get_u32(in);
+        if (ag_frame_end(in) == APR_SUCCESS)
+            hp_apps_signal(w->apps, id, what);
+        break;
+    case HP_MSG_NOTE:
+        id = ag_frame_get_u64(in);
+        bytes = ag_frame_get_bytes(in, &len);
+        if (ag_frame_end(in) == APR_SUCCESS)
+            hp_apps_note(w->apps, id, bytes, len);
+        break;
+    case HP_MSG_STAT:
+        take_stat(w, in);
+        break;
+    default:
+        /* The core is ours: a message that makes no sense means that it is no longer itself. */
+        ag_log(AG_LOG_ERROR, "PSG0012", "core.protocol: message %x; the core is ended", (unsigned)type);
+        kill(w->core_pid, SIGKILL);
+    }
+}
+
+static void on_core_message(void *baton, const char *data, apr_size_t len, const int *fds, int nfds)
+{
+    hp_watchdog_t *w = baton;
+    ag_frame_reader_t in;
+    apr_pool_t *ptemp;
+    uint32_t type;
+
+    while (nfds > 0)
+        close(fds[--nfds]); /* it has none to give */
+    if (!data)
+        return; /* its exit is reported by the reaper */
+    apr_pool_create(&ptemp, w->p);
+    type = ag_frame_open(&in, ptemp, data, len);
+    take_order(w, type, &in);
+    apr_pool_destroy(ptemp);
+}
+
+/* How long to wait before the next core: none, unless it died too often lately. */
+static apr_interval_time_t core_delay(hp_watchdog_t *w)
+{
+    apr_time_t now = ag_loop_now(), oldest = w->core_deaths[w->ncore_deaths % CORE_FLAP_LIMIT];
+
+    w->core_deaths[w->ncore_deaths++ % CORE_FLAP_LIMIT] = now;
+    return oldest && now - oldest < CORE_FLAP_WINDOW ? CORE_FLAP_WINDOW / 10 : 0;
+}
+
+static void on_core_exit(void *baton, pid_t pid, int status)
+{
+    hp_watchdog_t *w = baton;
+    apr_interval_time_t delay;
+
+    w->core_pid = 0;
+    hp_apps_core(w->apps, NULL);
+    hp_chan_destroy(&w->core);
+    if (w->phase != RUNNING) {
+        if (w->phase == STOPPING_CORE)
+            stop_apps(w);
+        return;
+    }
+    delay = core_delay(w);
+    if (WIFSIGNALED(status))
+        ag_log(AG_LOG_ERROR, "PSG0013", "helper.died: core %ld signal=%d; another is started, %d application processes are kept", (long)pid,
+               WTERMSIG(status), hp_apps_count(w->apps));
+    else
+        ag_log(AG_LOG_ERROR, "PSG0014", "helper.died: core %ld code=%d; another is started, %d application processes are kept", (long)pid,
+               WEXITSTATUS(status), hp_apps_count(w->apps));
+    if (delay > 0)
+        ag_log(AG_LOG_ERROR, "PSG0015", "helper.flapping: the core died %d times within 10 seconds", CORE_FLAP_LIMIT);
+    if (delay > 0)
+        ag_loop_timer_start(w->core_timer, delay);
+    else
+        start_core(w);
+}
+
+static void start_core(void *baton)
+{
+    hp_watchdog_t *w = baton;
+    apr_pool_t *ptemp;
+    int fds[2];
+    apr_status_t rv;
+
+    apr_pool_create(&ptemp, w->p);
+    rv = ag_sock_pair(fds);
+    if (rv == APR_SUCCESS) {
+        const char *uid = apr_psprintf(ptemp, "%ld", (long)w->core_uid), *gid = apr_psprintf(ptemp, "%ld", (long)w->core_gid);
+        const char *argv[] = {w->self.path, "core", uid, gid, NULL};
+        ag_child_t child = {.argv = argv, .fds = {-1, 2, 2, fds[1]}, .nfds = 4};
+        rv = ag_child_start(&child, &w->core_pid);
+        close(fds[1]);
+        if (rv != APR_SUCCESS)
+            close(fds[0]);
+    }
+    if (rv != APR_SUCCESS) {
+        ag_log(AG_LOG_ERROR, "PSG0016", "helper.no_core: %s; tried again in a second", ag_text_error(ptemp, rv));
+        ag_loop_timer_start(w->core_timer, apr_time_from_sec(1));
+    } else {
+        ag_loop_child(w->loop, w->core_pid, on_core_exit, w);
+        w->core = hp_chan_create(w->loop, fds[0], on_core_message, w);
+        send_settings(w);
+        send_listener(w);
+        hp_apps_core(w->apps, w->core);
+    }
+    apr_pool_destroy(ptemp);
+}
+
+/* -- from the Apache parent -- */
+
+static void on_reload_timer(void *baton)
+{
+    stop(baton, "Apache's configuration no longer loads the module");
+}
+
+/* Another version was installed, and Apache has loaded its half of it: the other half takes over where we stand. Requests in flight are the old
+ * core's; it ends after the last. */
+static void upgrade(hp_watchdog_t *w)
+{
+    ag_frame_t *state = ag_frame_create(w->settings_pool, AG_CTL_SETTINGS);
+    apr_status_t rv;
+
+    ag_log(AG_LOG_NOTICE, "PSG0022", "helper.upgrade: %s has changed; %d application processes are kept", w->self.path,
+           hp_apps_count(w->apps));
+    ag_frame_put_bytes(state, w->settings_bytes, w->settings_len);
+    ag_frame_put_str(state, hp_instance_path(w->instance));
+    hp_upgrade_put_fd(state, w->listener);
+    hp_apps_save(w->apps, state);
+    if (w->core)
+        hp_chan_send(w->core, ag_frame_create(w->settings_pool, HP_MSG_STOP), NULL, 0);
+    rv = hp_upgrade_exec(w->self.path, state);
+    ag_log(AG_LOG_ERROR, "PSG0023", "helper.upgrade: %s cannot be run: %s; restart Apache", w->self.path, ag_text_error(w->settings_pool, rv));
+    hp_upgrade_note(&w->self, w->self.path);
+    if (w->core_pid)
+        kill(w->core_pid, SIGKILL); /* it was told to end; another takes its place */
+}
+
+static void on_settings(hp_watchdog_t *w, const char *data, apr_size_t len, const int *fds, int nfds)
+{
+    ag_loop_timer_stop(w->reload_timer);
+    if (nfds > 0)
+        take_log(fds[0]);
+    if (nfds > 1)
+        close(fds[1]); /* ours already */
+    if (take_settings(w, data, len) != APR_SUCCESS) {
+        ag_log(AG_LOG_ERROR, "PSG0017", "helper.settings: Apache sent settings that this helper does not understand; restart Apache");
+        return;
+    }
+    hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
+    if (strcmp(w->settings->build_id, ag_build_id()) != 0 && hp_upgrade_due(&w->self))
+        upgrade(w);
+    send_settings(w);
+}
+
+static void close_all(ag_parcel_t *parcel)
+{
+    while (parcel->nfds > 0)
+        close(parcel->fds[--parcel->nfds]);
+}
+
+static void on_ctl(void *baton, int events)
+{
+    hp_watchdog_t *w = baton;
+    char buf[AG_PARCEL_DATAGRAM];
+    ag_parcel_t parcel;
+    ag_frame_reader_t in;
+    apr_status_t rv = ag_parcel_recv(CTL_FD, buf, &parcel);
+    uint32_t type;
+
+    (void)events;
+    if (APR_STATUS_IS_EAGAIN(rv))
+        return;
+    if (rv != APR_SUCCESS) {
+        ag_loop_io_destroy(&w->ctl);
+        stop(w, "parent.gone: Apache's parent process has ended");
+        return;
+    }
+    type = ag_frame_open(&in, w->p, parcel.data, parcel.len);
+    if (type == AG_CTL_SETTINGS)
+        on_settings(w, parcel.data, parcel.len, parcel.fds, parcel.nfds);
+    else
+        close_all(&parcel);
+    ag_parcel_done(&parcel);
+    if (type == AG_CTL_RELOADING)
+        ag_loop_timer_start(w->reload_timer, RELOAD_LIMIT);
+    else if (type == AG_CTL_STOP)
+        stop(w, "Apache stops");
+}
+
+/* -- the instance directory -- */
+
+static apr_status_t make_listener(hp_watchdog_t *w)
+{
+    uid_t owner = geteuid() == 0 && w->settings->web_user ? (uid_t)w->settings->web_uid : (uid_t)-1;
+
+    return ag_sock_listen(&w->listener, hp_instance_socket(w->instance), (int)w->settings->socket_backlog, 0600, owner);
+}
+
+static void on_look(void *baton)
+{
+    hp_watchdog_t *w = baton;
+    apr_status_t rv;
+
+    ag_loop_timer_start(w->look, LOOK_INTERVAL);
+    if (w->phase != RUNNING || hp_instance_intact(w->instance))
+        return;
+    rv = hp_instance_remake(w->instance);
+    if (rv == APR_SUCCESS) {
+        close(w->listener);
+        w->listener = -1;
+        rv = make_listener(w);
+    }
+    if (rv != APR_SUCCESS) {
+        ag_log(AG_LOG_ERROR, "PSG0018", "instance.lost: %s is gone and cannot be made again: %s", hp_instance_path(w->instance),
+               ag_text_error(w->settings_pool, rv));
+        return;
+    }
+    ag_log(AG_LOG_WARN, "PSG0019", "instance.recreated: somebody removed %s; it is back, nothing was lost", hp_instance_path(w->instance));
+    send_listener(w);
+    tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->listener);
+}
+
+/* -- birth -- */
+
+static void on_signal(void *baton, int signum)
+{
+    stop(baton, signum == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+static void on_orphan(void *baton, pid_t pid, int status)
+{
+    (void)baton;
+    ag_log(AG_LOG_DEBUG, "PSG0020", "orphan %ld reaped, status %d", (long)pid, status);
+}
+
+/* The first message, for which nothing else can be done before: settings, the log, and the socket of a dead predecessor. */
+static apr_status_t first_settings(hp_watchdog_t *w)
+{
+    char buf[AG_PARCEL_DATAGRAM];
+    ag_parcel_t parcel;
+    ag_frame_reader_t in;
+    apr_status_t rv;
+
+    w->listener = -1;
+    if (APR_SUCCESS != (rv = ag_sock_wait(CTL_FD, 10000)) || APR_SUCCESS != (rv = ag_parcel_recv(CTL_FD, buf, &parcel)))
+        return rv;
+    if (parcel.nfds > 0)
+        take_log(parcel.fds[0]);
+    if (parcel.nfds > 1)
+        w->listener = parcel.fds[1];
+    rv = ag_frame_open(&in, w->p, parcel.data, parcel.len) == AG_CTL_SETTINGS ? take_settings(w, parcel.data, parcel.len) : APR_EGENERAL;
+    ag_parcel_done(&parcel);
+    return rv;
+}
+
+static const char *own_path(apr_pool_t *p)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+
+    return n > 0 ? apr_pstrmemdup(p, path, (apr_size_t)n) : "";
+}
+
+static void on_inherited_timer(void *baton)
+{
+    hp_watchdog_t *w = baton;
+
+    hp_instance_end_inherited(w->instance);
+}
+
+static void watch(hp_watchdog_t *w, int fresh)
+{
+    w->core_timer = ag_loop_timer_create(w->loop, start_core, w);
+    w->stop_timer = ag_loop_timer_create(w->loop, on_stop_timer, w);
+    w->reload_timer = ag_loop_timer_create(w->loop, on_reload_timer, w);
+    if (fresh && hp_instance_inherit(w->instance) > 0)
+        ag_loop_timer_start(ag_loop_timer_create(w->loop, on_inherited_timer, w), STOP_APPS_LIMIT);
+    w->look = ag_loop_timer_create(w->loop, on_look, w);
+    ag_loop_timer_start(w->look, LOOK_INTERVAL);
+    ag_loop_signal(w->loop, SIGTERM, on_signal, w);
+    ag_loop_signal(w->loop, SIGINT, on_signal, w);
+    ag_loop_orphans(w->loop, on_orphan, w);
+    ag_sock_nonblock(CTL_FD, 1);
+    w->ctl = ag_loop_io_create(w->loop, CTL_FD, AG_LOOP_READ, on_ctl, w);
+}
+
+/* What the first message brings, from the version before this one. */
+static apr_status_t inherited_settings(hp_watchdog_t *w, const char *state, ag_frame_reader_t *in)
+{
+    apr_status_t rv = hp_upgrade_open(in, state, w->p);
+    const void *bytes;
+    apr_size_t len;
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    bytes = ag_frame_get_bytes(in, &len);
+    rv = bytes ? take_settings(w, bytes, len) : APR_EGENERAL;
+    if (rv != APR_SUCCESS)
+        return rv;
+    w->settings->instance_dir = ag_frame_get_str(in);
+    w->listener = hp_upgrade_get_fd(in);
+    w->announced = 1;
+    return APR_SUCCESS;
+}
+
+int hp_watchdog_run(const char *state)
+{
+    hp_watchdog_t *w;
+    apr_pool_t *p;
+    ag_frame_reader_t in;
+    const char *reason = NULL;
+    apr_status_t rv;
+
+    hp_rights_harden(CTL_FD + 1, !state);
+    apr_pool_create(&p, NULL);
+    w = apr_pcalloc(p, sizeof *w);
+    w->p = p;
+    rv = state ? inherited_settings(w, state, &in) : first_settings(w);
+    if (rv != APR_SUCCESS)
+        return give_up(w, "the settings from Apache could not be read; module and helper are of different versions");
+    hp_upgrade_note(&w->self, own_path(p));
+    w->loop = ag_loop_create(p);
+    if (!*w->self.path || !w->loop)
+        return give_up(w, "the kernel offers no event mechanism, or /proc is not mounted");
+    hp_rights_core_user(w->settings->web_user, &w->core_uid, &w->core_gid);
+    rv = hp_instance_create(&w->instance, w->settings->registry_dir, w->settings->instance_dir, p, &reason);
+    if (rv != APR_SUCCESS)
+        return give_up(w, reason);
+    if (w->listener < 0 && APR_SUCCESS != (rv = make_listener(w)))
+        return give_up(w, apr_psprintf(p, "cannot listen on %s: %s", hp_instance_socket(w->instance), ag_text_error(p, rv)));
+    w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, p);
+    hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
+    hp_apps_on_exit(w->apps, end_when_empty, w);
+    watch(w, !state);
+    if (state)
+        hp_apps_restore(w->apps, &in);
+    start_core(w);
+    raise(SIGCHLD); /* children that ended between two programs have sent theirs already */
+    ag_loop_run(w->loop);
+    return 0;
+}
