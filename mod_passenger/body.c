@@ -1,0 +1,170 @@
+#include "mod_passenger/body.h"
+
+#include "apr-glue/chunk.h"
+
+#include <http_protocol.h>
+#include <strings.h>
+#include <util_filter.h>
+
+#define GATHER     (64 * 1024)
+#define REST_SMALL (256 * 1024)
+#define PIECES     (MP_BODY_VEC - 4) /* chunk framing needs some of the elements */
+
+static int take_bucket(mp_body_t *body, apr_bucket *b)
+{
+    const char *data;
+    apr_size_t len;
+
+    if (APR_BUCKET_IS_EOS(b))
+        body->ended = 1;
+    if (APR_BUCKET_IS_METADATA(b)) {
+        apr_bucket_delete(b);
+        return APR_SUCCESS;
+    }
+    /* Makes memory of whatever it is, with a known length, that outlives the next read. */
+    if (apr_bucket_read(b, &data, &len, APR_BLOCK_READ) != APR_SUCCESS || apr_bucket_setaside(b, body->r->pool) != APR_SUCCESS)
+        return APR_EGENERAL;
+    APR_BUCKET_REMOVE(b);
+    if (len == 0) {
+        apr_bucket_destroy(b);
+        return APR_SUCCESS;
+    }
+    APR_BRIGADE_INSERT_TAIL(body->gathered, b);
+    body->size += (apr_off_t) len;
+    body->taken += (apr_off_t) len;
+    return APR_SUCCESS;
+}
+
+/* Makes one piece of many, for clients that send a byte at a time and filters that take things apart. */
+static apr_status_t join(mp_body_t *body)
+{
+    apr_bucket_alloc_t *alloc = body->r->connection->bucket_alloc;
+    apr_size_t len = (apr_size_t) body->size;
+    char *data = apr_bucket_alloc(len, alloc);
+    apr_status_t rv = apr_brigade_flatten(body->gathered, data, &len);
+
+    apr_brigade_cleanup(body->gathered);
+    APR_BRIGADE_INSERT_TAIL(body->gathered, apr_bucket_heap_create(data, len, apr_bucket_free, alloc));
+    return rv;
+}
+
+apr_status_t mp_body_gather(mp_body_t *body, apr_read_type_e mode)
+{
+    int pieces = 0;
+
+    while (pieces < PIECES && body->size < GATHER && !body->ended) {
+        apr_status_t rv = ap_get_brigade(body->r->input_filters, body->incoming, AP_MODE_READBYTES, mode, GATHER - body->size);
+
+        if (APR_STATUS_IS_EAGAIN(rv) || (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(body->incoming))) {
+            if (pieces > 0)
+                return APR_SUCCESS;
+            return mode == APR_BLOCK_READ ? APR_EGENERAL : APR_EAGAIN;
+        }
+        while (rv == APR_SUCCESS && !APR_BRIGADE_EMPTY(body->incoming) && !body->ended) {
+            rv = take_bucket(body, APR_BRIGADE_FIRST(body->incoming));
+            pieces++;
+        }
+        apr_brigade_cleanup(body->incoming);
+        if (rv != APR_SUCCESS)
+            return rv;
+        mode = APR_NONBLOCK_READ;
+    }
+    return pieces > PIECES ? join(body) : APR_SUCCESS;
+}
+
+int mp_body_status(const mp_body_t *body, apr_status_t rv)
+{
+    if (body->r->connection->aborted)
+        return HTTP_BAD_REQUEST;
+    return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
+}
+
+/* A filter between Apache's framing and us (inflation, say) may change the length, so only an unfiltered one is believed. */
+static void settle_length(mp_body_t *body)
+{
+    const char *value = apr_table_get(body->r->headers_in, "Content-Length");
+    apr_off_t length;
+
+    body->length = -1;
+    if (body->ended)
+        body->length = body->size;
+    else if (value && !apr_table_get(body->r->headers_in, "Transfer-Encoding") &&
+             body->r->input_filters == body->r->proto_input_filters && ap_parse_strict_length(&length, value))
+        body->length = length;
+}
+
+int mp_body_open(mp_body_t *body, request_rec *r)
+{
+    const char *coding = apr_table_get(r->headers_in, "Transfer-Encoding");
+    apr_status_t rv;
+
+    memset(body, 0, sizeof(*body));
+    body->r = r;
+    body->ended = 1;
+    /* A subrequest has its parent's headers, but the body is for the parent to read. */
+    if (r->main || (!apr_table_get(r->headers_in, "Content-Length") && !coding))
+        return OK;
+    /* Apache takes chunks off and leaves what is below, of which the application would not know (RFC 9112 6.1). */
+    if (coding && strcasecmp(coding, "chunked") != 0) {
+        MP_RLOG(APLOG_INFO, 0, r, "PSG0641", "the request's body has a transfer coding besides chunked: %s", coding);
+        return HTTP_NOT_IMPLEMENTED;
+    }
+    body->present = 1;
+    body->ended = 0;
+    body->gathered = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    body->incoming = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    rv = mp_body_gather(body, APR_BLOCK_READ);
+    if (rv != APR_SUCCESS) {
+        MP_RLOG(APLOG_INFO, rv > 0 ? rv : 0, r, "PSG0640", "the request's body could not be read");
+        return mp_body_status(body, rv);
+    }
+    settle_length(body);
+    return OK;
+}
+
+int mp_body_vec(mp_body_t *body, struct iovec vec[MP_BODY_VEC])
+{
+    int n = 0, chunked = body->length < 0;
+    apr_bucket *b;
+
+    if (!body->present)
+        return 0;
+    if (chunked && body->size > 0) {
+        vec[n].iov_base = body->chunk_head;
+        vec[n++].iov_len = ag_chunk_head(body->chunk_head, (apr_size_t) body->size);
+    }
+    for (b = APR_BRIGADE_FIRST(body->gathered); b != APR_BRIGADE_SENTINEL(body->gathered); b = APR_BUCKET_NEXT(b)) {
+        const char *data;
+        apr_size_t len;
+
+        if (apr_bucket_read(b, &data, &len, APR_BLOCK_READ) != APR_SUCCESS)
+            len = 0; /* can't be: mp_body_gather made memory of them */
+        vec[n].iov_base = (char *) (apr_uintptr_t) data;
+        vec[n++].iov_len = len;
+    }
+    if (chunked) {
+        const char *tail = body->size > 0 ? body->ended ? "\r\n0\r\n\r\n" : "\r\n" : body->ended ? "0\r\n\r\n" : "";
+
+        vec[n].iov_base = (char *) (apr_uintptr_t) tail;
+        vec[n++].iov_len = strlen(tail);
+    }
+    return n;
+}
+
+void mp_body_forget(mp_body_t *body)
+{
+    if (!body->present || (body->ended && mp_body_intact(body)))
+        return;
+    apr_brigade_cleanup(body->gathered);
+    body->size = 0;
+}
+
+int mp_body_intact(const mp_body_t *body)
+{
+    return body->size == body->taken;
+}
+
+int mp_body_rest_is_small(const mp_body_t *body)
+{
+    return body->ended || (body->length >= 0 && body->length - body->taken <= REST_SMALL);
+}

@@ -1,0 +1,392 @@
+#include "mod_passenger/conf.h"
+#include "apr-glue/build.h"
+#include "apr-glue/log.h"
+#include <ap_mpm.h>
+#include <apr_base64.h>
+#include <apr_general.h>
+#include <apr_siphash.h>
+#include <apr_strings.h>
+#include <apr_user.h>
+#include <http_core.h>
+#include <http_main.h>
+#include <unixd.h>
+#include <unistd.h>
+
+#ifndef MP_HELPER_PATH
+#define MP_HELPER_PATH "/usr/lib/mod_passenger/passenger-helper"
+#endif
+
+/* The number changes with kept_t, because a new module may find what an old one kept. */
+#define KEPT    "mod_passenger.conf/1"
+#define READING "mod_passenger.reading"
+
+/* Places in .htaccess files about which a process warns at most. */
+#define WARNED_MAX 256
+
+/* Outlives reloads: digests must not change with them. */
+typedef struct {
+    unsigned char key[16];
+    apr_uint64_t warned[WARNED_MAX]; /* hashes of places; each child has its own copy, its threads share it */
+} kept_t;
+
+/* One reading of the configuration; lives in pconf. */
+typedef struct {
+    ag_options_global_t *global;
+    ag_options_t *defaults;
+    char used[AG_OPTIONS_ROWS]; /* not 0: root's configuration uses the directive */
+    apr_array_header_t *lines;  /* to be logged when the log is open */
+} reading_t;
+
+typedef struct {
+    ag_options_t *options;
+    const char *digest, *base64; /* made at start for a server's defaults, else NULL */
+} dir_t;
+
+/* No statics: those would be lost with the module's code at every reload. Both lookups are in tables that never change after
+ * start. */
+static kept_t *kept(void)
+{
+    return ap_retained_data_get(KEPT);
+}
+
+static reading_t *reading(void)
+{
+    void *data = NULL;
+
+    apr_pool_userdata_get(&data, READING, ap_server_conf->process->pconf);
+    return data;
+}
+
+void *mp_conf_create_dir(apr_pool_t *p, char *dir)
+{
+    dir_t *conf = apr_pcalloc(p, sizeof *conf);
+
+    (void)dir;
+    conf->options = ag_options_create(p);
+    return conf;
+}
+
+void *mp_conf_merge_dir(apr_pool_t *p, void *base_, void *add_)
+{
+    dir_t *base = base_, *add = add_, *conf;
+
+    if (add->options->set == 0)
+        return base;
+    conf = apr_pcalloc(p, sizeof *conf);
+    conf->options = ag_options_merge(p, base->options, add->options);
+    return conf;
+}
+
+static int in_htaccess(cmd_parms *cmd)
+{
+    return ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
+}
+
+static const char *place(cmd_parms *cmd)
+{
+    return apr_psprintf(cmd->temp_pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
+}
+
+/* 1 the first time that this process meets a place in an .htaccess file: these are read at every request, and their authors
+ * must not fill the log. When the table is full nobody is warned any more. */
+static int first_time(const char *where)
+{
+    kept_t *k = kept();
+    apr_uint64_t hash = apr_siphash24(where, strlen(where), k->key) | 1;
+    apr_size_t i;
+
+    for (i = 0; i < WARNED_MAX; i++) {
+        apr_uint64_t *slot = &k->warned[(hash + i) % WARNED_MAX], found = 0;
+        if (__atomic_compare_exchange_n(slot, &found, hash, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            return 1;
+        if (found == hash)
+            return 0;
+    }
+    return 0;
+}
+
+/* Says something about a directive. What is read in the foreground goes to the terminal; later readings wait for the log to be
+ * open. */
+static void tell(cmd_parms *cmd, const char *line)
+{
+    if (in_htaccess(cmd))
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server, "%s", line);
+    else if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf, "%s", line);
+    else
+        APR_ARRAY_PUSH(reading()->lines, const char *) = apr_pstrdup(cmd->pool, line);
+}
+
+static const char *set_global(cmd_parms *cmd, const ag_options_row_t *row, const char *value)
+{
+    const char *problem;
+
+    if (in_htaccess(cmd)) {
+        if (first_time(place(cmd)))
+            tell(cmd, apr_psprintf(cmd->temp_pool, "PSG0501: %s at %s is for the whole server and is ignored in .htaccess",
+                                   cmd->cmd->name, place(cmd)));
+        return NULL;
+    }
+    problem = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
+    if (problem)
+        return problem;
+    if (!(row->flags & AG_OPTIONS_VHOST) && ap_check_cmd_context(cmd, NOT_IN_VIRTUALHOST))
+        tell(cmd,
+             apr_psprintf(cmd->temp_pool, "PSG0502: %s at %s is for the whole server, also in a virtual host; the last one wins",
+                          cmd->cmd->name, place(cmd)));
+    reading()->used[row->meant] = 1;
+    return ag_options_set(cmd->pool, reading()->global, row, value);
+}
+
+static const char *set_value(cmd_parms *cmd, void *conf_, const char *value)
+{
+    const ag_options_row_t *named = cmd->info, *row = &ag_options_rows[named->meant];
+    dir_t *conf = conf_;
+    const char *problem;
+
+    if (row->kind == AG_OPTIONS_KIND_GLOBAL)
+        return set_global(cmd, row, value);
+    problem = row->scope == AG_OPTIONS_SCOPE_APP ? ap_check_cmd_context(cmd, NOT_IN_FILES) : NULL;
+    if (problem)
+        return problem;
+    if (!in_htaccess(cmd))
+        reading()->used[row->meant] = 1;
+    return ag_options_set(cmd->pool, conf->options, row, value);
+}
+
+static const char *set_pair(cmd_parms *cmd, void *conf, const char *name, const char *value)
+{
+    return set_value(cmd, conf, apr_pstrcat(cmd->pool, name, " ", value, NULL));
+}
+
+static const char *ignore(cmd_parms *cmd, void *conf, const char *arguments)
+{
+    const ag_options_row_t *row = cmd->info;
+
+    (void)conf;
+    (void)arguments;
+    if (!(row->flags & AG_OPTIONS_WARN))
+        return NULL;
+    if (in_htaccess(cmd)) {
+        if (!first_time(place(cmd)))
+            return NULL;
+    } else {
+        if (reading()->used[row->meant])
+            return NULL;
+        reading()->used[row->meant] = 1;
+    }
+    tell(cmd, apr_psprintf(cmd->temp_pool, "PSG0503: %s at %s is ignored: %s", row->directive, place(cmd), row->doc));
+    return NULL;
+}
+
+/* What httpd must let through. Names for the whole server are let through everywhere, to be answered by set_global instead of
+ * by an error page for everything below an .htaccess file. */
+#define WHERE_GLOBAL           (RSRC_CONF | OR_ALL)
+#define WHERE_APP              (RSRC_CONF | ACCESS_CONF | OR_ALL)
+#define WHERE_LOCATION         (RSRC_CONF | ACCESS_CONF | OR_ALL)
+#define WHERE_LOCATION_OPTIONS (RSRC_CONF | ACCESS_CONF | OR_OPTIONS)
+#define ONE_VALUE(name, scope, doc)                                                                                              \
+    AP_INIT_TAKE1(#name, set_value, (void *)&ag_options_rows[AG_OPTIONS_ROW_##name], WHERE_##scope, doc),
+#define TAKE_FLAG   ONE_VALUE
+#define TAKE_INT    ONE_VALUE
+#define TAKE_STRING ONE_VALUE
+#define TAKE_SET    ONE_VALUE
+#define TAKE_KEYVAL(name, scope, doc)                                                                                            \
+    AP_INIT_TAKE2(#name, set_pair, (void *)&ag_options_rows[AG_OPTIONS_ROW_##name], WHERE_##scope, doc),
+
+const command_rec mp_conf_commands[] = {
+#define GLOBAL(directive, field, type, def, bounds, flags, doc)        TAKE_##type(directive, GLOBAL, doc)
+#define OPTION(directive, field, type, scope, def, bounds, flags, doc) TAKE_##type(directive, scope, doc)
+#define ALIAS(directive, scope, meant)                                 ONE_VALUE(directive, scope, "another name of " #meant)
+#define IGNORED(directive, scope, flags, doc)                                                                                    \
+    AP_INIT_RAW_ARGS(#directive, ignore, (void *)&ag_options_rows[AG_OPTIONS_ROW_##directive], WHERE_##scope, doc),
+#include "apr-glue/options.def"
+    {.name = NULL}};
+
+const ag_options_t *mp_conf_section(const ap_conf_vector_t *section)
+{
+    const dir_t *conf = ap_get_module_config(section, &passenger_module);
+
+    return conf && conf->options->set ? conf->options : NULL;
+}
+
+const ag_options_t *mp_conf_options(const request_rec *r)
+{
+    const dir_t *conf = ap_get_module_config(r->per_dir_config, &passenger_module);
+
+    return conf ? conf->options : reading()->defaults;
+}
+
+static const char *digest_of(apr_pool_t *p, const ag_options_t *o)
+{
+    return apr_psprintf(p, "%016" APR_UINT64_T_HEX_FMT, ag_options_digest(o, kept()->key, p));
+}
+
+static const char *base64_of(apr_pool_t *p, const ag_options_t *o)
+{
+    apr_size_t len;
+    const char *data = ag_options_pack(o, p, &len);
+    char *text = apr_palloc(p, (apr_size_t)apr_base64_encode_len((int)len));
+
+    apr_base64_encode_binary(text, (const unsigned char *)data, (int)len);
+    return text;
+}
+
+void mp_conf_wire(const request_rec *r, const char **pdigest_hex, const char **pbase64)
+{
+    const dir_t *conf = ap_get_module_config(r->per_dir_config, &passenger_module);
+    const ag_options_t *o = mp_conf_options(r);
+
+    if (pdigest_hex)
+        *pdigest_hex = conf && conf->digest ? conf->digest : digest_of(r->pool, o);
+    if (pbase64)
+        *pbase64 = conf && conf->base64 ? conf->base64 : base64_of(r->pool, o);
+}
+
+const ag_options_global_t *mp_conf_global(void)
+{
+    return reading()->global;
+}
+
+const char *mp_conf_helper_path(void)
+{
+    return reading()->global->helper ? reading()->global->helper : MP_HELPER_PATH;
+}
+
+static const char *temporary_dir(apr_pool_t *p)
+{
+    const char *dir = getenv("TMPDIR");
+
+    return dir && *dir ? apr_pstrdup(p, dir) : "/tmp";
+}
+
+/* Connections that may be open at once: every slot of the scoreboard, with what an asynchronous MPM holds beyond its threads. */
+static uint32_t max_links(void)
+{
+    int slots = 0, threads = 0, async = 0;
+
+    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &slots);
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    ap_mpm_query(AP_MPMQ_IS_ASYNC, &async);
+    return (uint32_t)(slots > 0 ? slots : 1) * (uint32_t)(threads > 0 ? threads : 1) * (async ? 4 : 1);
+}
+
+ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
+{
+    static const ag_log_level_t levels[] = {AG_LOG_CRIT, AG_LOG_ERROR, AG_LOG_WARN,  AG_LOG_NOTICE,
+                                            AG_LOG_INFO, AG_LOG_DEBUG, AG_LOG_TRACE, AG_LOG_TRACE};
+    const ag_options_global_t *g = reading()->global;
+    ag_settings_t *settings = apr_pcalloc(p, sizeof *settings);
+    int root = geteuid() == 0;
+
+    (void)s;
+    settings->build_id = ag_build_id();
+    settings->registry_dir = g->instance_registry_dir;
+    if (!settings->registry_dir)
+        settings->registry_dir = root ? "/run/mod_passenger" : ap_runtime_dir_relative(p, "passenger");
+    settings->data_dir = g->data_buffer_dir ? g->data_buffer_dir : temporary_dir(p);
+    settings->web_user = root ? ap_unixd_config.user_name : NULL;
+    settings->web_uid = root ? (uint32_t)ap_unixd_config.user_id : (uint32_t)geteuid();
+    settings->user_switching = root && g->user_switching;
+    settings->default_user = g->default_user;
+    settings->default_group = g->default_group;
+    settings->log_level = levels[g->log_level];
+    settings->max_pool_size = (uint32_t)g->max_pool_size;
+    settings->max_instances_per_app = (uint32_t)g->max_instances_per_app;
+    settings->pool_idle_time = (uint32_t)g->pool_idle_time;
+    settings->stat_throttle_rate = (uint32_t)g->stat_throttle_rate;
+    settings->response_watermark = (uint32_t)g->response_buffer_high_watermark;
+    settings->socket_backlog = (uint32_t)g->socket_backlog;
+    settings->max_links = max_links();
+    settings->show_version = g->show_version_in_header;
+    settings->disable_log_prefix = g->disable_log_prefix;
+    settings->grants = apr_array_make(p, 0, sizeof(ag_settings_grant_t));
+    return settings;
+}
+
+static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    reading_t *begun;
+
+    (void)plog;
+    (void)ptemp;
+    if (!kept()) {
+        kept_t *fresh = ap_retained_data_create(KEPT, sizeof *fresh);
+        if (apr_generate_random_bytes(fresh->key, sizeof fresh->key) != APR_SUCCESS)
+            return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    begun = apr_pcalloc(pconf, sizeof *begun);
+    begun->global = ag_options_create_global(pconf);
+    begun->defaults = ag_options_create(pconf);
+    begun->lines = apr_array_make(pconf, 0, sizeof(const char *));
+    apr_pool_userdata_setn(begun, READING, NULL, pconf);
+    return OK;
+}
+
+/* A configuration test runs this too, so it must not do more than look. */
+static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    const ag_options_global_t *g = reading()->global;
+    apr_uid_t uid;
+    apr_gid_t gid;
+
+    (void)pconf;
+    (void)plog;
+    if (geteuid() != 0)
+        return OK;
+    if (apr_uid_get(&uid, &gid, g->default_user, ptemp) != APR_SUCCESS) {
+        MP_LOG(APLOG_CRIT, 0, s, "PSG0504", "PassengerDefaultUser: there is no user \"%s\"", g->default_user);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (g->default_group && apr_gid_get(&gid, g->default_group, ptemp) != APR_SUCCESS) {
+        MP_LOG(APLOG_CRIT, 0, s, "PSG0505", "PassengerDefaultGroup: there is no group \"%s\"", g->default_group);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return OK;
+}
+
+static void tell_pending(apr_pool_t *ptemp, server_rec *s)
+{
+    apr_array_header_t *names = apr_array_make(ptemp, 4, sizeof(const char *));
+    const char *used = reading()->used;
+    int i;
+
+    for (i = 0; i < AG_OPTIONS_ROWS; i++) {
+        if (used[i] && (ag_options_rows[i].flags & AG_OPTIONS_PENDING))
+            APR_ARRAY_PUSH(names, const char *) = ag_options_rows[i].directive;
+    }
+    if (names->nelts > 0)
+        MP_LOG(APLOG_NOTICE, 0, s, "PSG0506", "%s %s no effect yet", apr_array_pstrcat(ptemp, names, ' '),
+               names->nelts == 1 ? "has" : "have");
+}
+
+static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    const apr_array_header_t *lines = reading()->lines;
+    server_rec *each;
+    int i;
+
+    (void)plog;
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
+        return OK;
+    for (i = 0; i < lines->nelts; i++)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", APR_ARRAY_IDX(lines, i, const char *));
+    ap_add_version_component(pconf, "mod_passenger/" AG_VERSION);
+    tell_pending(ptemp, s);
+    for (each = s; each; each = each->next) {
+        dir_t *conf = ap_get_module_config(each->lookup_defaults, &passenger_module);
+        if (conf && !conf->digest) {
+            conf->digest = digest_of(pconf, conf->options);
+            conf->base64 = base64_of(pconf, conf->options);
+        }
+    }
+    return OK;
+}
+
+void mp_conf_register_hooks(apr_pool_t *p)
+{
+    (void)p;
+    ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+}

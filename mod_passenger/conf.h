@@ -1,0 +1,37 @@
+/* Configuration: the directives as httpd sees them, merged options of a request, and what the helper must know of them. */
+#ifndef MP_CONF_H
+#define MP_CONF_H
+
+#include "mod_passenger/mp.h"
+#include "apr-glue/options.h"
+#include "apr-glue/settings.h"
+
+/* For the module record. */
+extern const command_rec mp_conf_commands[];
+void *mp_conf_create_dir(apr_pool_t *p, char *dir);
+void *mp_conf_merge_dir(apr_pool_t *p, void *base, void *add);
+
+/* Registers pre_config, check_config and post_config. */
+void mp_conf_register_hooks(apr_pool_t *p);
+
+/* The options that hold for this request; unset ones have their defaults. Never NULL, not to be changed. Costs nothing. */
+const ag_options_t *mp_conf_options(const request_rec *r);
+
+/* What one section (a server's defaults, a <Directory>, a <Location>) sets, or NULL if it has no directive of ours. */
+const ag_options_t *mp_conf_section(const ap_conf_vector_t *section);
+
+/* The digest of the request's options as 16 hex digits, and their packed form in base64; either may be NULL if not wanted. Those
+ * of a server or virtual host were made at start. Where a section or .htaccess adds to them they are made here, in r->pool, at
+ * about 1 us each, whenever asked for: objects from the start are shared between threads and stay as they are. */
+void mp_conf_wire(const request_rec *r, const char **pdigest_hex, const char **pbase64);
+
+/* The options of the whole server. Never NULL once the configuration is being read. */
+const ag_options_global_t *mp_conf_global(void);
+
+/* Path of the passenger-helper program; what belongs to it (loaders, error pages) it finds by itself. */
+const char *mp_conf_helper_path(void);
+
+/* What the helper must know, all of it but instance_dir, config_generation and grants. Valid from post_config on. */
+ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s);
+
+#endif

@@ -1,0 +1,429 @@
+#include "mod_passenger/handler.h"
+
+#include "apr-glue/http_head.h"
+#include "mod_passenger/body.h"
+#include "mod_passenger/conf.h"
+#include "mod_passenger/helper.h"
+#include "mod_passenger/request.h"
+#include "mod_passenger/response.h"
+
+#include <apr_portable.h>
+#include <http_core.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <poll.h>
+
+#define CONNECT_PATIENCE apr_time_from_sec(5)
+#define HEAD_LIMIT       (AG_HTTP_HEAD_MAX + 1024) /* the core's hello may stand before it */
+
+typedef enum {
+    CONNECT,
+    SEND,      /* the head and what is gathered of the body */
+    SEND_BODY, /* gathers more of it */
+    READ_HEAD,
+    READ_BODY,
+    FINISHED
+} state_t;
+
+/* What a step wants before it is run, or the next one is. */
+typedef enum {
+    GO_ON,        /* nothing: call->state says what is next */
+    WANT_BACKEND, /* call->events on the link, or the time call->pause when there is no link yet */
+    WANT_CLIENT   /* bytes from the client */
+} step_t;
+
+typedef struct {
+    request_rec *r;
+    const mp_map_app_t *app;
+    mp_link_pool_t *links;
+    mp_link_t *link;
+    state_t state;
+    int result; /* what the handler will return */
+
+    /* Set by the driver. */
+    int may_block;             /* a step may wait for the link a little itself, which saves a poll */
+    int client_fd;             /* to be watched while the answer is awaited, or -1 */
+    apr_read_type_e read_mode; /* for the next read from the client */
+    /* Set by steps. */
+    short events;
+    apr_interval_time_t pause;
+
+    mp_body_t body;
+    apr_int64_t body_length; /* as mp_request_build has it */
+    mp_request_t request;
+    struct iovec vec[MP_BODY_VEC + 4];
+    int nvec, at;
+
+    apr_time_t connecting; /* since when */
+    int fresh;             /* no kept link, please */
+    int retried, resent;   /* each at most once */
+    int undelivered;       /* sending failed: the core can't have all of the request */
+    int unsound;           /* the link must not be used again */
+    int deserted;          /* the client left; the core was told, and may drop the request */
+    mp_response_t response;
+} call_t;
+
+static step_t finish(call_t *call, int result)
+{
+    if (call->link) {
+        mp_link_close(call->link);
+        call->link = NULL;
+    }
+    call->result = result;
+    call->state = FINISHED;
+    return GO_ON;
+}
+
+static step_t again(call_t *call)
+{
+    mp_link_close(call->link);
+    call->link = NULL;
+    call->fresh = 1;
+    call->undelivered = 0;
+    call->unsound = 0;
+    call->state = CONNECT;
+    return GO_ON;
+}
+
+static step_t unavailable(call_t *call)
+{
+    apr_table_setn(call->r->err_headers_out, "Retry-After", "5");
+    return finish(call, HTTP_SERVICE_UNAVAILABLE);
+}
+
+static step_t prepare_to_send(call_t *call)
+{
+    const char *hello = mp_link_hello(call->links, call->link), *digest;
+    struct iovec *vec = call->vec;
+    int rc;
+
+    mp_conf_wire(call->r, &digest, NULL);
+    rc = mp_request_address(&call->request, call->r, call->app, call->body_length, !mp_link_knows(call->link, digest));
+    if (rc != OK)
+        return finish(call, rc);
+    vec[0] = (struct iovec){(void *) (apr_uintptr_t) hello, strlen(hello)};
+    vec[1] = (struct iovec){(void *) (apr_uintptr_t) call->request.control, call->request.control_len};
+    vec[2] = (struct iovec){(void *) (apr_uintptr_t) call->request.pairs, call->request.pairs_len};
+    vec[3] = (struct iovec){(void *) (apr_uintptr_t) ",", 1};
+    call->nvec = 4 + mp_body_vec(&call->body, vec + 4);
+    call->at = 0;
+    call->state = SEND;
+    return GO_ON;
+}
+
+static step_t step_connect(call_t *call)
+{
+    request_rec *r = call->r;
+    apr_status_t rv = mp_link_take(call->links, call->fresh, &call->link);
+
+    if (rv == APR_SUCCESS)
+        return prepare_to_send(call);
+    if (mp_helper_parent_gone()) {
+        /* An orphan of a killed Apache holds the port: it must get rid of its clients. */
+        r->connection->keepalive = AP_CONN_CLOSE;
+        MP_RLOG(APLOG_ERR, rv, r, "PSG0680", "Apache's parent process is gone, and with it the passenger-helper");
+        return unavailable(call);
+    }
+    if (!call->connecting)
+        call->connecting = apr_time_now();
+    if (!mp_helper_socket() || apr_time_now() - call->connecting > CONNECT_PATIENCE ||
+        !(APR_STATUS_IS_ENOENT(rv) || APR_STATUS_IS_ECONNREFUSED(rv) || APR_STATUS_IS_EAGAIN(rv))) {
+        MP_RLOG(APLOG_ERR, rv, r, "PSG0681", "the passenger-helper can't be reached at %s",
+                mp_helper_socket() ? mp_helper_socket() : "any socket: it has not started");
+        return unavailable(call);
+    }
+    /* Many threads wait at once when the helper restarts; they should not come back at once. */
+    call->pause = apr_time_from_msec(20 + (apr_time_now() ^ ((apr_uintptr_t) call >> 8)) % 80);
+    return WANT_BACKEND;
+}
+
+/* 1 if the core has said something, or closed, before it got everything. */
+static int answered_early(call_t *call)
+{
+    mp_link_t *link = call->link;
+    apr_status_t rv = mp_link_fill(link, HEAD_LIMIT, 0);
+
+    if (APR_STATUS_IS_EAGAIN(rv))
+        return 0;
+    return rv != APR_SUCCESS || (mp_link_hello_check(link) != APR_INCOMPLETE && link->at < link->end);
+}
+
+static step_t read_answer(call_t *call, int unsound)
+{
+    call->unsound |= unsound;
+    call->state = READ_HEAD;
+    return GO_ON;
+}
+
+static step_t step_send(call_t *call)
+{
+    apr_status_t rv = mp_link_send(call->link, call->vec, call->nvec, &call->at);
+
+    if (APR_STATUS_IS_EAGAIN(rv)) {
+        if (answered_early(call))
+            return read_answer(call, 1);
+        call->events = POLLIN | POLLOUT;
+        return WANT_BACKEND;
+    }
+    if (rv != APR_SUCCESS) {
+        /* There may be an answer all the same, or a word on why not. */
+        call->undelivered = 1;
+        return read_answer(call, 1);
+    }
+    mp_body_forget(&call->body);
+    if (call->body.ended)
+        return read_answer(call, 0);
+    call->state = SEND_BODY;
+    return GO_ON;
+}
+
+static step_t step_send_body(call_t *call)
+{
+    apr_read_type_e mode = call->read_mode;
+    apr_status_t rv;
+
+    call->read_mode = APR_NONBLOCK_READ;
+    rv = mp_body_gather(&call->body, mode);
+    if (APR_STATUS_IS_EAGAIN(rv))
+        return WANT_CLIENT;
+    if (rv == APR_SUCCESS && call->body.ended && call->body.length >= 0 && call->body.taken != call->body.length)
+        rv = APR_EGENERAL;
+    if (rv != APR_SUCCESS) {
+        MP_RLOG(APLOG_INFO, rv > 0 ? rv : 0, call->r, "PSG0682", "the request's body ended early");
+        return finish(call, mp_body_status(&call->body, rv));
+    }
+    call->nvec = mp_body_vec(&call->body, call->vec);
+    call->at = 0;
+    call->state = SEND;
+    return GO_ON;
+}
+
+/* The link is gone before anything of a response came. On a unix socket a reset says that not all of the request was read, and a failed
+ * write that not all was delivered; a plain end says that it was read, and may have been acted upon. */
+static step_t lost(call_t *call, apr_status_t rv)
+{
+    int untouched = call->link->at == call->link->end && (call->undelivered || APR_STATUS_IS_ECONNRESET(rv));
+
+    if (untouched && mp_body_intact(&call->body) && !call->retried) {
+        call->retried = 1;
+        return again(call);
+    }
+    MP_RLOG(call->deserted ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0683",
+            "the passenger-helper's core closed the link before a whole response head came");
+    return finish(call, HTTP_BAD_GATEWAY);
+}
+
+static int wants_options(const ag_http_head_t *head)
+{
+    int i;
+
+    for (i = 0; head->status == HTTP_MISDIRECTED_REQUEST && i < head->nfields; i++) {
+        if (ag_http_head_is(&head->fields[i], "passenger-need-options"))
+            return 1;
+    }
+    return 0;
+}
+
+/* Apache's own page replaces the application's. What is here of the latter is read, so that the link stays usable. */
+static step_t override(call_t *call)
+{
+    mp_response_t *response = &call->response;
+
+    while (!response->complete && mp_response_take(response, call->link, 0) == APR_SUCCESS)
+        apr_brigade_cleanup(response->out);
+    apr_brigade_cleanup(response->out);
+    if (response->complete && !call->unsound) {
+        mp_link_keep(call->links, call->link);
+        call->link = NULL;
+    }
+    return finish(call, response->overridden);
+}
+
+static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
+{
+    request_rec *r = call->r;
+    const char *digest;
+
+    if (wants_options(head)) {
+        if (call->resent || !mp_body_intact(&call->body)) {
+            MP_RLOG(APLOG_ERR, 0, r, "PSG0684", "the core does not know the options of %s", call->app->root);
+            return unavailable(call);
+        }
+        call->resent = 1;
+        return again(call);
+    }
+    mp_conf_wire(r, &digest, NULL);
+    mp_link_learn(call->link, digest);
+    call->unsound |= head->close || !call->body.ended;
+    if (!call->body.ended && !mp_body_rest_is_small(&call->body))
+        r->connection->keepalive = AP_CONN_CLOSE;
+    if (mp_response_begin(&call->response, r, call->link, head, head_len) != OK)
+        return finish(call, HTTP_BAD_GATEWAY);
+    if (call->response.overridden)
+        return override(call);
+    call->response.early = !call->body.ended;
+    call->state = READ_BODY;
+    return GO_ON;
+}
+
+static step_t step_read_head(call_t *call)
+{
+    mp_link_t *link = call->link;
+    const char *why = "it greeted with something else";
+    ag_http_head_t head;
+    apr_size_t head_len;
+    apr_status_t rv = APR_INCOMPLETE;
+
+    if (link->at < link->end)
+        rv = mp_link_hello_check(link);
+    if (rv == APR_SUCCESS)
+        rv = ag_http_head_parse(&head, link->in + link->at, link->end - link->at, &head_len, &why);
+    if (rv == APR_SUCCESS)
+        return begin_response(call, &head, head_len);
+    if (rv == APR_EMISMATCH) {
+        MP_RLOG(APLOG_CRIT, 0, call->r, "PSG0685", "the passenger-helper is of another build than this module: restart Apache");
+        return unavailable(call);
+    }
+    if (rv != APR_INCOMPLETE) {
+        MP_RLOG(APLOG_ERR, 0, call->r, "PSG0686", "the response is no HTTP response: %s", why);
+        return finish(call, HTTP_BAD_GATEWAY);
+    }
+    rv = mp_link_fill(link, HEAD_LIMIT, call->may_block);
+    if (APR_STATUS_IS_EAGAIN(rv)) {
+        call->events = POLLIN;
+        return WANT_BACKEND;
+    }
+    return rv == APR_SUCCESS ? GO_ON : lost(call, rv);
+}
+
+/* The link goes back before the last bytes go to the client, who may be slow. */
+static void release(call_t *call)
+{
+    if (call->unsound)
+        mp_link_close(call->link);
+    else
+        mp_link_keep(call->links, call->link);
+    call->link = NULL;
+}
+
+static step_t pass(call_t *call, mp_response_pass_t how)
+{
+    apr_status_t rv;
+
+    if (how == MP_RESPONSE_END)
+        release(call);
+    rv = mp_response_pass(&call->response, how);
+    if (rv == APR_SUCCESS && how != MP_RESPONSE_END)
+        return GO_ON;
+    if (rv != APR_SUCCESS)
+        MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG0687", "the client left before it had the whole response");
+    return finish(call, rv == (apr_status_t) AP_FILTER_ERROR ? AP_FILTER_ERROR : OK);
+}
+
+static step_t step_read_body(call_t *call)
+{
+    mp_response_t *response = &call->response;
+    apr_status_t rv;
+
+    if (response->complete)
+        return pass(call, MP_RESPONSE_END);
+    rv = mp_response_take(response, call->link, call->may_block && response->size == 0);
+    if (rv == APR_SUCCESS)
+        return response->size >= 64 * 1024 && !response->complete ? pass(call, MP_RESPONSE_MORE) : GO_ON;
+    if (APR_STATUS_IS_EAGAIN(rv) && response->size > 0)
+        return pass(call, MP_RESPONSE_PAUSE);
+    if (APR_STATUS_IS_EAGAIN(rv)) {
+        call->events = POLLIN;
+        return WANT_BACKEND;
+    }
+    MP_RLOG(APLOG_ERR, rv, call->r, "PSG0688", "the application's response ended early; it is cut off at the client as well");
+    return finish(call, mp_response_break(response));
+}
+
+static step_t (*const steps[])(call_t *call) = {
+    [CONNECT] = step_connect,     [SEND] = step_send,           [SEND_BODY] = step_send_body,
+    [READ_HEAD] = step_read_head, [READ_BODY] = step_read_body,
+};
+
+/* The client's descriptor, or -1 where it is shared with other requests (HTTP/2) or there is none. */
+static int descriptor_of(conn_rec *c)
+{
+    apr_socket_t *sock = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t fd;
+
+    return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS ? fd : -1;
+}
+
+static void wait_backend(call_t *call)
+{
+    /* A client that still uploads may close its side after it, and is found out by reading. */
+    int watched = call->state == READ_HEAD || call->state == READ_BODY ? call->client_fd : -1;
+
+    if (!call->link) {
+        mp_link_pause(call->pause);
+    } else if (mp_link_wait(call->link, call->events, watched, POLLRDHUP, -1) == MP_LINK_CLIENT_READY) {
+        MP_RLOG(APLOG_DEBUG, 0, call->r, "PSG0689", "the client left before its response came");
+        mp_link_give_up(call->link);
+        call->unsound = call->deserted = 1;
+        call->client_fd = -1;
+    }
+}
+
+static void wait_client(call_t *call)
+{
+    int timeout = (int) apr_time_as_msec(call->r->server->timeout);
+    mp_link_wait_t ready = MP_LINK_CLIENT_READY;
+
+    /* Without a descriptor, the read alone waits. */
+    while (call->client_fd >= 0 && (ready = mp_link_wait(call->link, POLLIN, call->client_fd, POLLIN, timeout)) == MP_LINK_READY) {
+        if (answered_early(call)) {
+            read_answer(call, 1);
+            return;
+        }
+    }
+    call->read_mode = APR_BLOCK_READ;
+    if (ready == MP_LINK_TIMEOUT) {
+        MP_RLOG(APLOG_INFO, 0, call->r, "PSG0690", "the client sent nothing more of the request's body in time");
+        finish(call, HTTP_REQUEST_TIME_OUT);
+    }
+}
+
+static void drive(call_t *call)
+{
+    while (call->state != FINISHED) {
+        switch (steps[call->state](call)) {
+        case WANT_BACKEND:
+            wait_backend(call);
+            break;
+        case WANT_CLIENT:
+            wait_client(call);
+            break;
+        case GO_ON:
+            break;
+        }
+    }
+}
+
+int mp_handler_run(request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)
+{
+    call_t call;
+    int rc;
+
+    memset(&call, 0, offsetof(call_t, vec));
+    memset(&call.nvec, 0, offsetof(call_t, response) - offsetof(call_t, nvec));
+    call.r = r;
+    call.app = app;
+    call.links = links;
+    call.may_block = 1;
+    call.read_mode = APR_NONBLOCK_READ;
+    call.client_fd = descriptor_of(r->connection);
+    rc = mp_body_open(&call.body, r);
+    if (rc != OK)
+        return rc;
+    call.body_length = !call.body.present ? MP_REQUEST_NO_BODY : call.body.length >= 0 ? call.body.length : MP_REQUEST_ANY_BODY;
+    rc = mp_request_build(&call.request, r, app, call.body_length);
+    if (rc != OK)
+        return rc;
+    drive(&call);
+    return call.result;
+}

@@ -1,0 +1,250 @@
+#include "mod_passenger/link.h"
+
+#include "apr-glue/build.h"
+#include "apr-glue/link.h"
+#include "apr-glue/sock.h"
+#include "mod_passenger/helper.h"
+
+#include <apr_strings.h>
+#include <apr_thread_mutex.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define IN_SIZE   (8 * 1024)
+#define HELLO_MAX 256
+
+struct mp_link_pool_t {
+    apr_thread_mutex_t *mutex;
+    mp_link_t *idle; /* last in, first out: the others may grow old and be closed by the core */
+    int nidle, max;
+    const char *hello;
+};
+
+mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max)
+{
+    mp_link_pool_t *pool = apr_pcalloc(pchild, sizeof(*pool));
+
+    if (apr_thread_mutex_create(&pool->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
+        return NULL;
+    pool->max = max;
+    pool->hello = apr_psprintf(pchild, AG_LINK_PROTOCOL " %s %lu\n", ag_build_id(), (unsigned long) mp_helper_generation());
+    return pool;
+}
+
+static apr_status_t connect_fresh(mp_link_t **plink)
+{
+    const struct timeval patience = {.tv_usec = 100 * 1000};
+    const char *path = mp_helper_socket();
+    mp_link_t *link;
+    apr_status_t rv;
+    int fd;
+
+    if (!path)
+        return APR_ENOENT;
+    /* Blocking connects to a unix socket with a full backlog wait without a limit. */
+    rv = ag_sock_connect(&fd, path, 1);
+    if (rv == APR_SUCCESS)
+        rv = ag_sock_nonblock(fd, 0);
+    if (rv != APR_SUCCESS)
+        return rv;
+    link = calloc(1, sizeof(*link));
+    if (link)
+        link->in = malloc(IN_SIZE);
+    if (!link || !link->in || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) != 0) {
+        if (link)
+            free(link->in);
+        free(link);
+        close(fd);
+        return APR_ENOMEM;
+    }
+    link->fd = fd;
+    link->size = IN_SIZE;
+    *plink = link;
+    return APR_SUCCESS;
+}
+
+apr_status_t mp_link_take(mp_link_pool_t *pool, int fresh, mp_link_t **plink)
+{
+    mp_link_t *link = NULL;
+
+    if (!fresh) {
+        apr_thread_mutex_lock(pool->mutex);
+        link = pool->idle;
+        if (link) {
+            pool->idle = link->next;
+            pool->nidle--;
+        }
+        apr_thread_mutex_unlock(pool->mutex);
+    }
+    if (!link) {
+        apr_status_t rv = connect_fresh(&link);
+
+        if (rv != APR_SUCCESS)
+            return rv;
+    }
+    *plink = link;
+    return APR_SUCCESS;
+}
+
+void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link)
+{
+    if (link->at != link->end) {
+        mp_link_close(link);
+        return;
+    }
+    link->kept = 1;
+    link->at = link->end = 0;
+    if (link->size > IN_SIZE) {
+        char *small = realloc(link->in, IN_SIZE);
+
+        if (small) {
+            link->in = small;
+            link->size = IN_SIZE;
+        }
+    }
+    apr_thread_mutex_lock(pool->mutex);
+    if (pool->nidle < pool->max) {
+        link->next = pool->idle;
+        pool->idle = link;
+        pool->nidle++;
+        link = NULL;
+    }
+    apr_thread_mutex_unlock(pool->mutex);
+    if (link)
+        mp_link_close(link);
+}
+
+void mp_link_close(mp_link_t *link)
+{
+    close(link->fd);
+    free(link->in);
+    free(link);
+}
+
+const char *mp_link_hello(const mp_link_pool_t *pool, mp_link_t *link)
+{
+    if (link->hello_sent)
+        return "";
+    link->hello_sent = 1;
+    return pool->hello;
+}
+
+apr_status_t mp_link_hello_check(mp_link_t *link)
+{
+    static const char start[] = AG_LINK_PROTOCOL " ";
+    const char *in = link->in + link->at;
+    apr_size_t have = link->end - link->at;
+    const char *nl;
+
+    if (link->hello_seen)
+        return APR_SUCCESS;
+    nl = memchr(in, '\n', have < HELLO_MAX ? have : HELLO_MAX);
+    if (memcmp(in, start, have < sizeof(start) - 1 ? have : sizeof(start) - 1) != 0 || (!nl && have >= HELLO_MAX))
+        return APR_EGENERAL;
+    if (!nl)
+        return APR_INCOMPLETE;
+    link->at += (apr_size_t) (nl + 1 - in);
+    in += sizeof(start) - 1;
+    if (nl - in >= 8 && memcmp(in, "mismatch", 8) == 0)
+        return APR_EMISMATCH;
+    link->hello_seen = 1;
+    return APR_SUCCESS;
+}
+
+apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat)
+{
+    while (*pat < n) {
+        struct msghdr msg = {.msg_iov = vec + *pat, .msg_iovlen = (size_t) (n - *pat)};
+        ssize_t sent = sendmsg(link->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return errno;
+        while (*pat < n && (size_t) sent >= vec[*pat].iov_len) {
+            sent -= (ssize_t) vec[*pat].iov_len;
+            ++*pat;
+        }
+        if (*pat < n) {
+            vec[*pat].iov_base = (char *) vec[*pat].iov_base + sent;
+            vec[*pat].iov_len -= (size_t) sent;
+        }
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t mp_link_recv(mp_link_t *link, char *buf, apr_size_t size, apr_size_t *plen, int wait)
+{
+    ssize_t n;
+
+    do {
+        n = recv(link->fd, buf, size, wait ? 0 : MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    *plen = n > 0 ? (apr_size_t) n : 0;
+    if (n > 0)
+        return APR_SUCCESS;
+    return n == 0 ? APR_EOF : errno;
+}
+
+apr_status_t mp_link_fill(mp_link_t *link, apr_size_t limit, int wait)
+{
+    apr_size_t got;
+    apr_status_t rv;
+
+    if (link->at == link->end)
+        link->at = link->end = 0;
+    if (link->end == link->size) {
+        char *larger = link->size < limit ? realloc(link->in, link->size * 2) : NULL;
+
+        if (!larger)
+            return APR_ENOSPC;
+        link->in = larger;
+        link->size *= 2;
+    }
+    rv = mp_link_recv(link, link->in + link->end, link->size - link->end, &got, wait);
+    link->end += got;
+    return rv;
+}
+
+mp_link_wait_t mp_link_wait(const mp_link_t *link, short events, int client_fd, short client_events, int timeout_ms)
+{
+    struct pollfd fds[2] = {{.fd = link->fd, .events = events}, {.fd = client_fd, .events = client_events}};
+    int n;
+
+    do {
+        n = poll(fds, 2, timeout_ms);
+    } while (n < 0 && errno == EINTR);
+    if (fds[1].revents)
+        return MP_LINK_CLIENT_READY;
+    return n == 0 ? MP_LINK_TIMEOUT : MP_LINK_READY;
+}
+
+void mp_link_pause(apr_interval_time_t pause)
+{
+    poll(NULL, 0, (int) apr_time_as_msec(pause));
+}
+
+void mp_link_give_up(const mp_link_t *link)
+{
+    shutdown(link->fd, SHUT_WR);
+}
+
+int mp_link_knows(const mp_link_t *link, const char *digest)
+{
+    unsigned i, n = link->ndigests < AG_LEN(link->digests) ? link->ndigests : (unsigned) AG_LEN(link->digests);
+
+    for (i = 0; i < n; i++) {
+        if (memcmp(link->digests[i], digest, sizeof(link->digests[i])) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+void mp_link_learn(mp_link_t *link, const char *digest)
+{
+    if (!mp_link_knows(link, digest))
+        memcpy(link->digests[link->ndigests++ % AG_LEN(link->digests)], digest, sizeof(link->digests[0]));
+}

@@ -1,0 +1,68 @@
+/* Connections to the core, kept between requests. See apr-glue/link.h for what travels on them. */
+#ifndef MP_LINK_H
+#define MP_LINK_H
+
+#include "mod_passenger/mp.h"
+
+#include <sys/uio.h>
+
+/* The idle links of a child. */
+typedef struct mp_link_pool_t mp_link_pool_t;
+
+/* One link. Bytes that were received and not yet consumed are in[at..end). */
+typedef struct mp_link_t {
+    int fd;
+    int kept;       /* has served a request before */
+    int hello_sent, hello_seen;
+    char *in;
+    apr_size_t at, end, size;
+    struct mp_link_t *next;
+    unsigned ndigests;
+    char digests[8][16]; /* options that the core knows, a ring */
+} mp_link_t;
+
+/* `max` links are kept at most. */
+mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max);
+
+/* A kept link if there is one and `fresh` is 0, else one just connected; tries once and does not wait. */
+apr_status_t mp_link_take(mp_link_pool_t *pool, int fresh, mp_link_t **plink);
+
+/* Gives back a link on which a request and its response are complete. */
+void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link);
+
+/* Closes the link for good; what was not received is lost. */
+void mp_link_close(mp_link_t *link);
+
+/* The line that must go before the first request, "" after that. */
+const char *mp_link_hello(const mp_link_pool_t *pool, mp_link_t *link);
+
+/* Consumes the core's hello from what was received. APR_SUCCESS: done, now or earlier. APR_INCOMPLETE: not there yet. APR_EMISMATCH: the
+ * core is another build's. APR_EGENERAL: no hello. */
+apr_status_t mp_link_hello_check(mp_link_t *link);
+
+/* Sends without waiting; *pat and the vector advance by what was sent. APR_SUCCESS when all is sent, APR_EAGAIN when the link takes no more
+ * at the moment. */
+apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat);
+
+/* Receives into in[], which grows up to `limit` bytes (APR_ENOSPC beyond), or into `buf`. `wait` allows to wait for a tenth of a second.
+ * APR_EAGAIN: nothing there. APR_EOF: the core closed. */
+apr_status_t mp_link_fill(mp_link_t *link, apr_size_t limit, int wait);
+apr_status_t mp_link_recv(mp_link_t *link, char *buf, apr_size_t size, apr_size_t *plen, int wait);
+
+typedef enum { MP_LINK_READY, MP_LINK_CLIENT_READY, MP_LINK_TIMEOUT } mp_link_wait_t;
+
+/* Waits for `events` on the link, or `client_events` on the client's descriptor, if that is not -1; poll(2) has the events. Both: the
+ * client counts. A negative timeout is none. */
+mp_link_wait_t mp_link_wait(const mp_link_t *link, short events, int client_fd, short client_events, int timeout_ms);
+
+/* Waits while there is no link. */
+void mp_link_pause(apr_interval_time_t pause);
+
+/* Tells the core that the client is gone. */
+void mp_link_give_up(const mp_link_t *link);
+
+/* Which options (by their digest, 16 hex digits) this link's core has shown to know. */
+int mp_link_knows(const mp_link_t *link, const char *digest);
+void mp_link_learn(mp_link_t *link, const char *digest);
+
+#endif

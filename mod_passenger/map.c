@@ -1,0 +1,322 @@
+#include "mod_passenger/map.h"
+
+#include "mod_passenger/conf.h"
+
+#include <apr_strings.h>
+#include <apr_thread_mutex.h>
+#include <apr_user.h>
+#include <http_core.h>
+#include <http_request.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SLOTS            128
+#define KEEP_FOUND_MAX   apr_time_from_sec(10)
+#define KEEP_MISSING_MAX apr_time_from_sec(1)
+
+typedef struct {
+    const char *name, *other_name, *startup;
+    int is_folder;
+} kind_row_t;
+
+static const kind_row_t kinds[] = {
+#define KIND(name, other_name, startup, is_folder) {name, other_name, startup, is_folder},
+#include "apr-glue/kind.def"
+#undef KIND
+};
+
+/* What a look at a folder found. */
+typedef struct {
+    char *folder;  /* the key; malloc'ed, NULL: free */
+    char *root;    /* malloc'ed; NULL: the folder itself */
+    int is_public; /* the key too: the folder is public/, its parent is wanted */
+    int kind;      /* index into kinds, -1: none */
+    apr_time_t at;
+} slot_t;
+
+struct mp_map_cache_t {
+    apr_thread_mutex_t *mutex;
+    slot_t slots[SLOTS];
+};
+
+/* A look at one folder: input, then result. */
+typedef struct {
+    const char *folder;
+    int is_public;
+    const char *root;
+    int kind;
+    const char *denied; /* the path that could not be looked at, or NULL */
+} look_t;
+
+mp_map_cache_t *mp_map_cache_create(apr_pool_t *pchild)
+{
+    mp_map_cache_t *cache = apr_pcalloc(pchild, sizeof(*cache));
+
+    if (apr_thread_mutex_create(&cache->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
+        return NULL;
+    return cache;
+}
+
+static slot_t *slot_of(mp_map_cache_t *cache, const look_t *look)
+{
+    unsigned hash = (unsigned) look->is_public;
+    const char *at;
+
+    for (at = look->folder; *at; at++)
+        hash = hash * 33 + (unsigned char) *at;
+    return &cache->slots[(hash ^ (hash >> 7)) % SLOTS];
+}
+
+static int remembered(mp_map_cache_t *cache, look_t *look, apr_pool_t *p, apr_time_t now)
+{
+    apr_time_t keep = apr_time_from_sec(mp_conf_global()->stat_throttle_rate);
+    slot_t *slot = slot_of(cache, look);
+    int found = 0;
+
+    if (keep > KEEP_FOUND_MAX)
+        keep = KEEP_FOUND_MAX;
+    apr_thread_mutex_lock(cache->mutex);
+    if (slot->folder && slot->is_public == look->is_public && strcmp(slot->folder, look->folder) == 0) {
+        if (slot->kind < 0 && keep > KEEP_MISSING_MAX)
+            keep = KEEP_MISSING_MAX;
+        if (now < slot->at + keep && now >= slot->at) {
+            look->kind = slot->kind;
+            look->root = slot->root ? apr_pstrdup(p, slot->root) : look->folder;
+            found = 1;
+        }
+    }
+    apr_thread_mutex_unlock(cache->mutex);
+    return found;
+}
+
+static void remember(mp_map_cache_t *cache, const look_t *look, apr_time_t now)
+{
+    slot_t *slot = slot_of(cache, look);
+    char *folder = strdup(look->folder);
+    char *root = look->root == look->folder ? NULL : strdup(look->root);
+    int whole = folder && (root || look->root == look->folder);
+
+    apr_thread_mutex_lock(cache->mutex);
+    free(slot->folder);
+    free(slot->root);
+    slot->folder = whole ? folder : NULL;
+    slot->root = whole ? root : NULL;
+    slot->is_public = look->is_public;
+    slot->kind = look->kind;
+    slot->at = now;
+    apr_thread_mutex_unlock(cache->mutex);
+    if (!whole) {
+        free(folder);
+        free(root);
+    }
+}
+
+static const char *parent_of(apr_pool_t *p, const char *path)
+{
+    apr_size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 1 && path[n - 1] != '/')
+        n--;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return n ? apr_pstrmemdup(p, path, n) : "/";
+}
+
+/* The application behind public/. A public folder that is a link below the document root is the usual way to hang in an application
+ * at a base URI: such a link is followed, once, so that what it points to can be a link of the deployment's own. */
+static const char *root_behind(apr_pool_t *p, const char *public_dir)
+{
+    char target[APR_PATH_MAX];
+    ssize_t n = readlink(public_dir, target, sizeof(target) - 1);
+
+    if (n <= 0)
+        return parent_of(p, public_dir);
+    target[n] = '\0';
+    if (*target == '/')
+        return parent_of(p, target);
+    return parent_of(p, apr_pstrcat(p, parent_of(p, public_dir), "/", target, NULL));
+}
+
+static void look_at(look_t *look, apr_pool_t *p)
+{
+    apr_size_t i;
+
+    look->kind = -1;
+    look->root = look->is_public ? root_behind(p, look->folder) : look->folder;
+    for (i = 0; i < AG_LEN(kinds) && look->kind < 0 && !look->denied; i++) {
+        const char *path = apr_pstrcat(p, look->root, "/", kinds[i].startup, NULL);
+        struct stat st;
+
+        if (stat(path, &st) == 0) {
+            if (kinds[i].is_folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode))
+                look->kind = (int) i;
+        } else if (errno == EACCES || errno == EPERM) {
+            look->denied = path;
+        }
+    }
+}
+
+/* Says who lacks which right on what: the sentence that saves an hour. */
+static void explain_denied(request_rec *r, const look_t *look)
+{
+    char *folder = apr_pstrdup(r->pool, look->denied);
+    char *user = NULL;
+    char *slash;
+
+    for (slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (access(folder, X_OK) != 0)
+            break;
+        *slash = '/';
+    }
+    if (apr_uid_name_get(&user, geteuid(), r->pool) != APR_SUCCESS)
+        user = apr_psprintf(r->pool, "#%lu", (unsigned long) geteuid());
+    MP_RLOG(APLOG_ERR, 0, r, "PSG0600",
+            "can't see whether there is an application in %s: user %s, as whom Apache runs, has no search permission (x) on the folder %s",
+            look->root, user, folder);
+}
+
+static const char *document_root(request_rec *r)
+{
+    const char *root = ap_document_root(r);
+    apr_size_t n = root ? strlen(root) : 0;
+
+    return n > 1 && root[n - 1] == '/' ? apr_pstrmemdup(r->pool, root, n - 1) : root;
+}
+
+/* The longest base URI that the request's path is at or below, else "". */
+static const char *base_uri_of(const request_rec *r, const ag_options_t *o)
+{
+    const char *best = "";
+    apr_size_t best_len = 0;
+    int i;
+
+    for (i = 0; o->base_uri && i < o->base_uri->nelts; i++) {
+        const char *uri = APR_ARRAY_IDX(o->base_uri, i, const char *);
+        apr_size_t n = strlen(uri);
+
+        if (n > 1 && n > best_len && strncmp(r->uri, uri, n) == 0 && (r->uri[n] == '/' || r->uri[n] == '\0')) {
+            best = uri;
+            best_len = n;
+        }
+    }
+    return best;
+}
+
+/* The public folder that the base URI stands for, seen through an Alias if one is at or above the base URI. */
+static const char *public_dir_of(request_rec *r, const char *base_uri)
+{
+    const char *prefix = ap_context_prefix(r);
+    apr_size_t n = strlen(prefix);
+
+    if (n && prefix[n - 1] == '/')
+        n--;
+    if (n && strncmp(base_uri, prefix, n) == 0 && (base_uri[n] == '/' || base_uri[n] == '\0')) {
+        const char *dir = ap_context_document_root(r);
+        apr_size_t len = strlen(dir);
+
+        if (len > 1 && dir[len - 1] == '/')
+            dir = apr_pstrmemdup(r->pool, dir, len - 1);
+        return apr_pstrcat(r->pool, dir, base_uri + n, NULL);
+    }
+    return apr_pstrcat(r->pool, document_root(r), base_uri, NULL);
+}
+
+static int kind_named(const char *name)
+{
+    apr_size_t i;
+
+    for (i = 0; i < AG_LEN(kinds); i++) {
+        if (strcmp(name, kinds[i].name) == 0 || (kinds[i].other_name && strcmp(name, kinds[i].other_name) == 0))
+            return (int) i;
+    }
+    return -1;
+}
+
+static void fill_kind(mp_map_app_t *app, const ag_options_t *o, int kind)
+{
+    if (o->app_start_command) {
+        app->kind = "generic";
+        app->startup = o->startup_file;
+        return;
+    }
+    app->kind = kind >= 0 ? kinds[kind].name : o->app_type;
+    app->startup = o->startup_file ? o->startup_file : kind >= 0 ? kinds[kind].startup : NULL;
+}
+
+int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp)
+{
+    const ag_options_t *o = mp_conf_options(r);
+    int told = o->app_start_command || o->app_type;
+    look_t look = {.kind = -1};
+    const char *base_uri;
+    mp_map_app_t *app;
+
+    if (!o->enabled || r->uri[0] != '/')
+        return DECLINED;
+    base_uri = base_uri_of(r, o);
+    if (o->app_root) {
+        look.folder = o->app_root;
+    } else {
+        look.folder = public_dir_of(r, base_uri);
+        look.is_public = *base_uri != '\0';
+        if (!look.is_public)
+            look.folder = parent_of(r->pool, look.folder);
+    }
+    if (told && !look.is_public) {
+        look.root = look.folder;
+    } else if (!remembered(cache, &look, r->pool, r->request_time)) {
+        look_at(&look, r->pool);
+        if (!look.denied)
+            remember(cache, &look, r->request_time);
+    }
+    if (!told && look.denied) {
+        explain_denied(r, &look);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (!told && look.kind < 0)
+        return DECLINED;
+    app = apr_palloc(r->pool, sizeof(*app));
+    app->root = look.root;
+    app->base_uri = base_uri;
+    fill_kind(app, o, o->app_type ? kind_named(o->app_type) : look.kind);
+    app->group = o->app_group_name ? o->app_group_name : apr_pstrcat(r->pool, app->root, " (", o->app_env, ")", NULL);
+    *papp = app;
+    return OK;
+}
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+int mp_map_looks_like_startup(const request_rec *r)
+{
+    const ag_options_t *o = mp_conf_options(r);
+    const char *name = last_part(r->filename);
+    apr_size_t i;
+
+    for (i = 0; i < AG_LEN(kinds); i++) {
+        if (strcmp(name, kinds[i].startup) == 0)
+            return 1;
+    }
+    return o->startup_file && strcmp(name, last_part(o->startup_file)) == 0;
+}
+
+static int same_file(request_rec *r, const char *root, const char *startup)
+{
+    const char *path = *startup == '/' ? startup : apr_pstrcat(r->pool, root, "/", startup, NULL);
+    struct stat want, got;
+
+    return stat(path, &want) == 0 && stat(r->filename, &got) == 0 && want.st_dev == got.st_dev && want.st_ino == got.st_ino;
+}
+
+int mp_map_is_startup(request_rec *r, const mp_map_app_t *app)
+{
+    return (app->startup && same_file(r, app->root, app->startup)) || same_file(r, app->root, last_part(r->filename));
+}

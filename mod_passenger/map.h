@@ -1,0 +1,31 @@
+/* Which application a request belongs to. */
+#ifndef MP_MAP_H
+#define MP_MAP_H
+
+#include "mod_passenger/mp.h"
+
+/* An application, as found for one request; all strings live as long as the request. */
+typedef struct {
+    const char *root;     /* absolute */
+    const char *base_uri; /* "" at the root of the site */
+    const char *kind;     /* a name in apr-glue/kind.def, "generic", or whatever PassengerAppType says */
+    const char *startup;  /* startup file; NULL for generic applications */
+    const char *group;    /* name of its processes */
+} mp_map_app_t;
+
+/* What was found lately, for all threads of a child. */
+typedef struct mp_map_cache_t mp_map_cache_t;
+
+mp_map_cache_t *mp_map_cache_create(apr_pool_t *pchild);
+
+/* OK with *papp; DECLINED if there is no application, or none is wanted; HTTP_INTERNAL_SERVER_ERROR if that can't be seen for lack of
+ * permissions, which is logged then. */
+int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp);
+
+/* 1 if the file that r->filename names is called like a startup file. Cheap, and mostly 0. */
+int mp_map_looks_like_startup(const request_rec *r);
+
+/* 1 if that file is a startup file of the application: its source, which nobody may download. */
+int mp_map_is_startup(request_rec *r, const mp_map_app_t *app);
+
+#endif

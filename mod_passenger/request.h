@@ -1,0 +1,28 @@
+/* A request as the core takes it: control pairs, then what the application gets to see (apr-glue/link.h). */
+#ifndef MP_REQUEST_H
+#define MP_REQUEST_H
+
+#include "mod_passenger/map.h"
+#include "mod_passenger/mp.h"
+
+#include <sys/uio.h>
+
+typedef struct {
+    const char *pairs;   /* the application's */
+    apr_size_t pairs_len;
+    apr_size_t env_at;   /* where those begin that administrators set; 0: none */
+    const char *control; /* the netstring's length and the control pairs */
+    apr_size_t control_len;
+} mp_request_t;
+
+/* Builds the application's pairs. `body` is the length of the body, -1 without one, -2 for one of unknown length. OK, or
+ * HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE. */
+int mp_request_build(mp_request_t *req, request_rec *r, const mp_map_app_t *app, apr_int64_t body);
+
+#define MP_REQUEST_NO_BODY   (-1)
+#define MP_REQUEST_ANY_BODY  (-2)
+
+/* Builds what goes before them, for a link that knows the request's options or not. OK, or HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE. */
+int mp_request_address(mp_request_t *req, request_rec *r, const mp_map_app_t *app, apr_int64_t body, int with_options);
+
+#endif

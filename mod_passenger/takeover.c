@@ -1,0 +1,180 @@
+#include "mod_passenger/takeover.h"
+
+#include "mod_passenger/conf.h"
+#include "mod_passenger/handler.h"
+#include "mod_passenger/link.h"
+#include "mod_passenger/map.h"
+
+#include <ap_mpm.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <sys/stat.h>
+
+#define HANDLER "passenger-handler"
+
+/* What a child keeps between requests. Every server's configuration points to it. */
+typedef struct {
+    mp_map_cache_t *found;
+    mp_link_pool_t *links;
+} child_t;
+
+static void child_init(apr_pool_t *pchild, server_rec *s)
+{
+    child_t *child = apr_palloc(pchild, sizeof(*child));
+    int threads = 0;
+
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    child->found = mp_map_cache_create(pchild);
+    child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1);
+    if (!child->found || !child->links) {
+        MP_LOG(APLOG_CRIT, 0, s, "PSG0601", "no mutex could be made; requests for applications are refused");
+        return;
+    }
+    for (; s; s = s->next)
+        ap_set_module_config(s->module_config, &passenger_module, child);
+}
+
+static const child_t *child_of(const request_rec *r)
+{
+    return ap_get_module_config(r->server->module_config, &passenger_module);
+}
+
+/* 1 if a handler was chosen that is neither ours nor the one for folders: it wins (SetHandler, AddHandler, ScriptAlias, RewriteRule). */
+static int is_foreign(const request_rec *r)
+{
+    return r->handler && strcmp(r->handler, DIR_MAGIC_TYPE) != 0 && strcmp(r->handler, HANDLER) != 0;
+}
+
+static int is_plain_file(const request_rec *r)
+{
+    return r->finfo.filetype == APR_REG && (!r->path_info || !*r->path_info);
+}
+
+/* The URI of the page that the application has stored in its public folder for this request, or NULL. */
+static const char *cached_page(request_rec *r)
+{
+    apr_size_t len = strlen(r->uri);
+    int folder = r->uri[len - 1] == '/';
+    const char *file = r->filename, *suffix = folder ? "index.html" : ".html";
+    struct stat st;
+
+    if (r->method_number != M_GET || !file || (folder && r->finfo.filetype != APR_DIR))
+        return NULL;
+    /* Below a folder that is not there, nothing is. */
+    if (r->finfo.filetype == APR_NOFILE && r->path_info && *r->path_info)
+        return NULL;
+    len = strlen(file);
+    while (len > 1 && file[len - 1] == '/')
+        len--;
+    file = apr_pstrcat(r->pool, apr_pstrmemdup(r->pool, file, len), folder ? "/" : r->path_info, suffix, NULL);
+    if (stat(file, &st) != 0 || !S_ISREG(st.st_mode))
+        return NULL;
+    return apr_pstrcat(r->pool, r->uri, suffix, NULL);
+}
+
+/* Turns the request into one for a stored page, as mod_dir does it for index files: with the access rules, type and filters of that
+ * page's own URI. OK if that worked, DECLINED if the application must answer. */
+static int serve_page(request_rec *r, const char *uri)
+{
+    const char *escaped = ap_escape_uri(r->pool, uri);
+    request_rec *page;
+    int status;
+
+    if (r->args)
+        escaped = apr_pstrcat(r->pool, escaped, "?", r->args, NULL);
+    page = ap_sub_req_lookup_uri(escaped, r, NULL);
+    status = page->status;
+    if (status == HTTP_OK && is_plain_file(page) && !is_foreign(page)) {
+        ap_internal_fast_redirect(page, r);
+        return OK;
+    }
+    ap_destroy_sub_req(page);
+    return status == HTTP_UNAUTHORIZED || status == HTTP_FORBIDDEN ? status : DECLINED;
+}
+
+/* 1 for a folder with a page of its own whose slash is missing: the page's relative links work only below the slash. */
+static int wants_slash(request_rec *r)
+{
+    struct stat st;
+
+    if (r->method_number != M_GET || r->finfo.filetype != APR_DIR || r->uri[strlen(r->uri) - 1] == '/')
+        return 0;
+    return stat(apr_pstrcat(r->pool, r->filename, "/index.html", NULL), &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static void take(request_rec *r)
+{
+    r->handler = HANDLER;
+    if (r->finfo.filetype == APR_DIR)
+        r->finfo.filetype = APR_NOFILE; /* mod_dir's redirects and mod_autoindex's listing are for folders */
+}
+
+/* Decides. Runs after everything that can send the request elsewhere (mod_rewrite, mod_proxy, mod_alias) and before mod_dir, which would
+ * redirect to folders and look for index files. A file that is there is served by Apache. */
+static int fixups(request_rec *r)
+{
+    const mp_map_app_t *app;
+    const char *page;
+    int rc, plain = is_plain_file(r);
+
+    if (r->proxyreq || is_foreign(r) || (plain && !mp_map_looks_like_startup(r)) || !child_of(r))
+        return DECLINED;
+    rc = mp_map_find(child_of(r)->found, r, &app);
+    if (rc != OK)
+        return rc;
+    if (plain && !mp_map_is_startup(r, app))
+        return DECLINED;
+    page = plain ? NULL : cached_page(r);
+    if (page) {
+        rc = serve_page(r, page);
+        if (rc != DECLINED)
+            return rc;
+    }
+    ap_set_module_config(r->request_config, &passenger_module, (void *) (apr_uintptr_t) app);
+    if (plain || !wants_slash(r))
+        take(r);
+    return DECLINED;
+}
+
+/* What was left to mod_dir to redirect, and was not (DirectorySlash Off), is the application's all the same. */
+static int after_mod_dir(request_rec *r)
+{
+    if (ap_get_module_config(r->request_config, &passenger_module) && !is_foreign(r))
+        take(r);
+    return DECLINED;
+}
+
+static int handler(request_rec *r)
+{
+    const child_t *child = child_of(r);
+    const mp_map_app_t *app;
+
+    if (!r->handler || strcmp(r->handler, HANDLER) != 0)
+        return DECLINED;
+    if (!child)
+        return HTTP_SERVICE_UNAVAILABLE;
+    app = ap_get_module_config(r->request_config, &passenger_module);
+    if (!app) {
+        /* SetHandler, or a request that another module put together from parts of one of ours. */
+        int rc = mp_map_find(child->found, r, &app);
+
+        if (rc != OK)
+            return rc == DECLINED ? HTTP_NOT_FOUND : rc;
+    }
+    return mp_handler_run(r, app, child->links);
+}
+
+void mp_takeover_register_hooks(apr_pool_t *p)
+{
+    static const char *const before[] = {"mod_rewrite.c", "mod_proxy.c", "mod_alias.c", "mod_env.c", "mod_negotiation.c", "mod_ssl.c", NULL};
+    static const char *const after[] = {"mod_dir.c", "mod_speling.c", NULL};
+    static const char *const dir[] = {"mod_dir.c", NULL};
+
+    (void) p;
+    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
+    ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
+}
