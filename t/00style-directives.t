@@ -1,0 +1,18 @@
+# The manual is what its generator says now, and every directive has a sentence.
+use strict;
+use warnings;
+use Test::More;
+
+my $build = $ENV{PASSENGER_BUILD} // 'build';
+my $log = `make -f Makefile.apxs --no-print-directory BUILD=build build/directives 2>&1`;
+is $?, 0, 'the generator builds' or diag $log;
+my $now = `build/directives`;
+my $kept = do { local (@ARGV, $/) = 'conf/DIRECTIVES.md'; <> };
+ok $now eq $kept, 'conf/DIRECTIVES.md is current (make -f Makefile.apxs docs)';
+
+my @names = $kept =~ /\b(Passenger[A-Z]\w+|Rails\w+|Rack\w+)\b/g;
+my %names = map { $_ => 1 } @names;
+cmp_ok scalar(keys %names), '>', 100, 'it knows the directives';
+my @bare = grep { /^\| `/ && /\|\s*\|\s*$/ } split /\n/, $kept;
+ok !@bare, 'every directive has a sentence' or diag map { "  $_\n" } @bare;
+done_testing;

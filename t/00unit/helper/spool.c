@@ -1,0 +1,88 @@
+#include "helper/spool.c"
+#include "t/lib/tap.h"
+#include <fcntl.h>
+#include <stdio.h>
+
+static unsigned char byte_at(apr_size_t i)
+{
+    return (unsigned char)(i * 31 + i / 251);
+}
+
+/* Puts `total` bytes in blocks of `block`, taking some out in between through a socket of the kernel's own size; counts what is wrong. */
+static int through(hp_spool_store_t *store, apr_size_t total, apr_size_t block, apr_int64_t hint, apr_size_t take)
+{
+    unsigned char *data = malloc(block), *got = malloc(65536);
+    apr_size_t in = 0, out = 0;
+    hp_spool_t s;
+    int fds[2], bad = 0;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds))
+        return 1;
+    hp_spool_init(&s, store);
+    hp_spool_expect(&s, hint);
+    while (out < total) {
+        apr_size_t len = total - in < block ? total - in : block;
+        ssize_t n;
+
+        for (apr_size_t i = 0; i < len; i++)
+            data[i] = byte_at(in + i);
+        bad += len && hp_spool_put(&s, data, len) != APR_SUCCESS;
+        in += len;
+        for (apr_size_t taken = 0; taken < take || in == total; taken += (apr_size_t)n) {
+            apr_status_t rv = hp_spool_send(&s, fds[0]);
+
+            bad += rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv);
+            n = read(fds[1], got, 65536);
+            if (n <= 0)
+                break;
+            for (ssize_t i = 0; i < n; i++)
+                bad += got[i] != byte_at(out + (apr_size_t)i);
+            out += (apr_size_t)n;
+        }
+    }
+    bad += out != total || hp_spool_len(&s) != 0 || s.fd >= 0 || s.first;
+    hp_spool_clear(&s);
+    close(fds[0]);
+    close(fds[1]);
+    free(data);
+    free(got);
+    return bad;
+}
+
+int main(void)
+{
+    static const apr_size_t totals[] = {1, 4096, HP_SPOOL_MEMORY, HP_SPOOL_MEMORY + 1, 1000000, 9000000};
+    static const apr_size_t blocks[] = {4096, 65536, 300000};
+    char dir[] = "/tmp/spool-XXXXXX";
+    static hp_spool_store_t store = {.memory_left = 8 * 1024 * 1024};
+    hp_spool_t s;
+    const char *data;
+
+    store.dir = mkdtemp(dir);
+    for (apr_size_t i = 0; i < AG_LEN(totals); i++) {
+        for (apr_size_t j = 0; j < AG_LEN(blocks); j++) {
+            is_int(through(&store, totals[i], blocks[j], -1, 0), 0, "%d bytes in blocks of %d, then out", (int)totals[i], (int)blocks[j]);
+            is_int(through(&store, totals[i], blocks[j], (apr_int64_t)totals[i], 0), 0, "... with a hint");
+            is_int(through(&store, totals[i], blocks[j], -1, blocks[j] / 2), 0, "... in and out");
+            is_int(through(&store, totals[i], blocks[j], 1, blocks[j]), 0, "... with a hint that lies");
+        }
+    }
+    is_int(store.memory_left, 8 * 1024 * 1024, "memory was given back");
+
+    hp_spool_init(&s, &store);
+    is_int(hp_spool_put(&s, "abc", 3), APR_SUCCESS, "a few bytes");
+    ok(s.fd < 0 && hp_spool_len(&s) == 3, "... are in memory");
+    hp_spool_clear(&s);
+    is_int(hp_spool_len(&s), 0, "... and forgotten");
+
+    store.dir = "/nowhere";
+    hp_spool_init(&s, &store);
+    data = calloc(1, HP_SPOOL_MEMORY + 1);
+    ok(hp_spool_put(&s, data, HP_SPOOL_MEMORY + 1) != APR_SUCCESS, "no disk: the error is told");
+    is_int(hp_spool_len(&s), 0, "... and nothing was taken");
+    is_int(hp_spool_put(&s, data, 10), APR_SUCCESS, "... and small things still fit");
+    hp_spool_clear(&s);
+    free((void *)(uintptr_t)data);
+    is_int(rmdir(dir), 0, "no file is left");
+    return done_testing();
+}
