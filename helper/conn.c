@@ -22,7 +22,7 @@ struct hp_conn_t {
     hp_conn_server_t *server;
     int fd;
     ag_loop_io_t *io;
-    ag_loop_timer_t *doom; /* closes the link outside the calls that found it broken; NULL until needed */
+    ag_loop_timer_t *later; /* for what must not happen inside the calls that found it necessary; NULL until needed */
     phase_t phase;
     int want_body, peer_ended, broken;
     uint32_t config_generation;
@@ -42,16 +42,30 @@ static void destroy(hp_conn_t *conn)
     LIST_REMOVE(conn, entry);
     conn->server->nconns--;
     ag_loop_io_destroy(&conn->io);
-    ag_loop_timer_destroy(&conn->doom);
+    ag_loop_timer_destroy(&conn->later);
     hp_spool_clear(&conn->out);
     close(conn->fd);
     free(conn->in);
     free(conn);
 }
 
-static void on_doom(void *baton)
+static void consume_kept(hp_conn_t *conn);
+
+static void on_later(void *baton)
 {
-    destroy(baton);
+    hp_conn_t *conn = baton;
+
+    if (conn->broken)
+        destroy(conn);
+    else
+        consume_kept(conn);
+}
+
+static void later(hp_conn_t *conn)
+{
+    if (!conn->later)
+        conn->later = ag_loop_timer_create(conn->server->ctx->loop, on_later, conn);
+    ag_loop_timer_start(conn->later, 0);
 }
 
 /* The link is of no use any more; whoever is at work on it finishes its call first. */
@@ -61,8 +75,7 @@ static void doom(hp_conn_t *conn)
         return;
     conn->broken = 1;
     ag_loop_io_set(conn->io, 0);
-    conn->doom = ag_loop_timer_create(conn->server->ctx->loop, on_doom, conn);
-    ag_loop_timer_start(conn->doom, 0);
+    later(conn);
 }
 
 static void watch(hp_conn_t *conn)
@@ -113,8 +126,6 @@ apr_off_t hp_conn_backlog(const hp_conn_t *conn)
     return hp_spool_len(&conn->out);
 }
 
-static void consume_kept(hp_conn_t *conn);
-
 /* After the last byte of a response: the next request, or the end. */
 static void next(hp_conn_t *conn)
 {
@@ -163,6 +174,9 @@ void hp_conn_break(hp_conn_t *conn)
 
 void hp_conn_want_body(hp_conn_t *conn, int on)
 {
+    /* Bytes that came meanwhile may be the last: no event would tell of them. */
+    if (on && !conn->want_body && conn->in_len > 0)
+        later(conn);
     conn->want_body = on;
     watch(conn);
 }

@@ -161,6 +161,8 @@ sub uploads {
             $r = $h->post('/', "${chunked}0\r\n\r\n", Host => $host, 'Transfer-Encoding' => 'chunked');
             is $r->json->{sha1}, sha1_hex($body), '... and in chunks';
         }
+        my $body = 'abcdefg' x 100_000;
+        is $h->post('/late?s=0.3', $body, Host => $host)->json->{sha1}, sha1_hex($body), "$host: all of it is there before any of it is read";
         for my $framing ([ 'Content-Length' => 200_000 ], [ 'Transfer-Encoding' => 'chunked' ]) {
             my $slow = $h->client(timeout => 10);
             my $chunk = sub { $framing->[0] eq 'Content-Length' ? $_[0] : sprintf "%x\r\n%s\r\n", length $_[0], $_[0] };

@@ -73,6 +73,12 @@ def slow(environ, start_response, query):
     return answer(start_response, b"slow\n")
 
 
+def late(environ, start_response, query):
+    """/late?s=SECONDS: echo, but the body is not read before."""
+    time.sleep(float(query["s"][0]))
+    return echo(environ, start_response, query)
+
+
 def headers(environ, start_response, query):
     """/headers?h=Name:value&h=...: those headers."""
     fields = [tuple(part.strip() for part in field.split(":", 1)) for field in query["h"]]
@@ -94,7 +100,7 @@ def log(environ, start_response, query):
     return answer(start_response, b"logged\n")
 
 
-PATHS = {"/process": process, "/status": status, "/bare": bare, "/big": big, "/stream": stream, "/slow": slow,
+PATHS = {"/process": process, "/status": status, "/bare": bare, "/big": big, "/stream": stream, "/slow": slow, "/late": late,
          "/headers": headers, "/crash": crash, "/die": die, "/log": log}
 
 
