@@ -15,6 +15,7 @@ typedef struct {
     apr_pool_t *p;    /* as long as the process */
     ag_loop_t *loop;
     hp_chan_t *watchdog;
+    hp_chan_t *looker; /* NULL while there is none */
     const ag_settings_t *settings; /* the latest; replaced as a whole */
     hp_spool_store_t store;
     const char *core_id;  /* of this core, for hello lines */

@@ -8,18 +8,13 @@
 
 #define STAT_LIMIT  (apr_time_from_sec(1) / 5) /* a file system that does not answer must not hold requests up */
 #define CRASH_SOON  apr_time_from_sec(10)      /* a process that ends by itself before, without a request, counts as a failed start */
-#define SEEN        8                          /* variants of the configuration that are remembered */
 
 struct hp_group_t {
     TAILQ_ENTRY(hp_group_t) pool_entry;
     hp_group_pool_t *pool;
     hp_context_t *ctx;
-    apr_pool_t *p, *config_pool, *env_pool;
-    hp_group_config_t config; /* lives in config_pool, but for the name */
-    apr_uint64_t seen[SEEN];  /* digests that came with this config_generation */
-    int nseen;
-    const char *env; /* "name\0value\0...", in env_pool */
-    apr_size_t env_len;
+    apr_pool_t *p;
+    hp_config_kept_t kept;
 
     TAILQ_HEAD(, hp_process_t) processes;
     int used;            /* length of the list */
@@ -30,6 +25,8 @@ struct hp_group_t {
     int queued; /* length of the list */
     ag_loop_timer_t *queue_timer;
 
+    apr_time_t created;
+    uid_t owner; /* of the folder */
     uint64_t cookie;
     int stat_pending; /* the watchdog was asked; requests wait for the answer */
     int stat_known;   /* an answer has come, so that changes can be told */
@@ -51,7 +48,7 @@ static void advance(hp_group_t *group);
 static hp_policy_counts_t count(const hp_group_t *group, int *pany_ready)
 {
     const ag_settings_t *settings = group->ctx->settings;
-    const ag_options_t *options = group->config.options;
+    const ag_options_t *options = group->kept.now.options;
     hp_policy_counts_t c = {.queued = group->queued, .min = options->min_instances, .max = (int)settings->max_instances_per_app,
                             .used = group->used, .pool_used = group->pool->used, .pool_max = (int)settings->max_pool_size};
     const hp_process_t *process;
@@ -94,7 +91,7 @@ static hp_process_t *choose(const hp_group_t *group)
 
 static int friendly(const hp_group_t *group)
 {
-    const ag_options_t *options = group->config.options;
+    const ag_options_t *options = group->kept.now.options;
 
     return options->friendly_error_pages >= 0 ? options->friendly_error_pages : strcmp(options->app_env, "development") == 0;
 }
@@ -141,18 +138,19 @@ static void on_queue_timer(void *baton)
             return;
         }
         dequeue(group, waiter);
-        ag_log(AG_LOG_WARN, "PSG0110", "queue.timeout: %s: a request waited longer than PassengerMaxRequestQueueTime", group->config.name);
+        ag_log(AG_LOG_WARN, "PSG0110", "queue.timeout: %s: a request waited longer than PassengerMaxRequestQueueTime", group->kept.now.name);
         refuse_busy(group, waiter, "The request waited longer than PassengerMaxRequestQueueTime for a process.");
     }
 }
 
 static void enqueue(hp_group_t *group, hp_group_waiter_t *waiter)
 {
-    int seconds = group->config.options->max_request_queue_time;
+    int seconds = group->kept.now.options->max_request_queue_time;
 
     TAILQ_INSERT_TAIL(&group->queue, waiter, entry);
     waiter->queued = 1;
     group->queued++;
+    waiter->work.since = ag_loop_now();
     waiter->deadline = seconds > 0 ? ag_loop_now() + apr_time_from_sec(seconds) : 0;
     if (seconds > 0 && !ag_loop_timer_active(group->queue_timer))
         ag_loop_timer_start(group->queue_timer, apr_time_from_sec(seconds));
@@ -167,7 +165,7 @@ static void on_ready(hp_process_t *process)
 
     group->next_try = 0;
     hp_report_destroy(&group->failure);
-    ag_log(AG_LOG_INFO, "PSG0112", "app.ready: process %ld of %s, generation %u, after %ld ms", (long)process->pid, group->config.name,
+    ag_log(AG_LOG_INFO, "PSG0112", "app.ready: process %ld of %s, generation %u, after %ld ms", (long)process->pid, group->kept.now.name,
            process->generation, (long)((ag_loop_now() - process->started) / 1000));
     for (other = TAILQ_FIRST(&group->processes); other; other = next) {
         next = TAILQ_NEXT(other, entry);
@@ -196,7 +194,7 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
     start_failed(group);
     report = hp_report_create(group->p, 500, "This web application could not be started", sentence, details);
     ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)",
-           group->config.name, sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)), group->config.startup_file);
+           group->kept.now.name, sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)), group->kept.now.startup_file);
     hp_report_destroy(&group->failure);
     group->failure = report;
     advance(group);
@@ -234,13 +232,13 @@ static void count_in(hp_group_t *group, hp_process_t *process)
 /* The process may outlive this configuration, so it gets a copy of its own. */
 static void start_process(hp_group_t *group)
 {
-    const hp_group_config_t *config = &group->config;
+    const hp_config_t *config = &group->kept.now;
     hp_spec_t spec = {.group = config->name, .app_root = config->app_root, .kind = config->kind, .startup_file = config->startup_file,
                       .base_uri = config->base_uri, .options = config->options, .generation = group->generation, .number = ++group->started};
     apr_pool_t *p;
 
     apr_pool_create(&p, group->ctx->p);
-    count_in(group, hp_process_create(group->ctx, p, hp_spec_copy(&spec, group->env, group->env_len, p), group, &process_events));
+    count_in(group, hp_process_create(group->ctx, p, hp_spec_copy(&spec, group->kept.env, group->kept.env_len, p), group, &process_events));
     assert(group->pool->used <= (int)group->ctx->settings->max_pool_size);
 }
 
@@ -274,7 +272,7 @@ static void make_room(hp_group_t *group)
 
     if (process) {
         ag_log(AG_LOG_INFO, "PSG0114", "pool.evict: process %ld of %s makes room for %s", (long)process->pid, process->spec->group,
-               group->config.name);
+               group->kept.now.name);
         hp_process_retire(process);
     }
     group->pool->starved++;
@@ -305,7 +303,7 @@ static void serve_queue(hp_group_t *group)
 
     while ((waiter = TAILQ_FIRST(&group->queue)) && (process = choose(group))) {
         dequeue(group, waiter);
-        hp_process_begin(process);
+        hp_process_begin(process, &waiter->work);
         waiter->serve(waiter, process);
     }
 }
@@ -350,10 +348,11 @@ static void restart(hp_group_t *group, int rolling, const char *why)
     hp_process_t *process, *next;
 
     group->generation++;
-    group->failures = group->nseen = 0;
+    group->failures = 0;
+    hp_config_forget(&group->kept);
     group->next_try = 0;
     hp_report_destroy(&group->failure);
-    ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", group->config.name, why, group->generation);
+    ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", group->kept.now.name, why, group->generation);
     for (process = TAILQ_FIRST(&group->processes); process; process = next) {
         next = TAILQ_NEXT(process, entry);
         if (!rolling || process->state == HP_PROCESS_STARTING)
@@ -365,8 +364,8 @@ static void on_stat_timer(void *baton)
 {
     hp_group_t *group = baton;
 
-    ag_log(AG_LOG_WARN, "PSG0116", "stat.slow: %s: the file system of %s does not answer; restart.txt is not looked at", group->config.name,
-           group->config.app_root);
+    ag_log(AG_LOG_WARN, "PSG0116", "stat.slow: %s: the file system of %s does not answer; restart.txt is not looked at", group->kept.now.name,
+           group->kept.now.app_root);
     group->stat_pending = 0;
     advance(group);
 }
@@ -391,9 +390,9 @@ static void look(hp_group_t *group)
     apr_pool_create(&ptemp, group->p);
     f = ag_frame_create(ptemp, HP_MSG_STAT);
     ag_frame_put_u64(f, group->cookie);
-    ag_frame_put_str(f, group->config.app_root);
-    ag_frame_put_str(f, group->config.options->restart_dir);
-    ag_frame_put_str(f, group->config.startup_file);
+    ag_frame_put_str(f, group->kept.now.app_root);
+    ag_frame_put_str(f, group->kept.now.options->restart_dir);
+    ag_frame_put_str(f, group->kept.now.startup_file);
     hp_chan_send(group->ctx->watchdog, f, NULL, 0);
     apr_pool_destroy(ptemp);
     ag_loop_timer_start(group->stat_timer, STAT_LIMIT);
@@ -415,73 +414,18 @@ void hp_group_stated(hp_group_t *group, uint64_t restart_stamp, int always, uint
 
 /* -- configuration -- */
 
-static void take_config(hp_group_t *group, const hp_group_config_t *config)
+void hp_group_configure(hp_group_t *group, const hp_config_t *config)
 {
-    apr_pool_t *p, *old = group->config_pool;
-    const char *packed, *name = group->config.name;
-    apr_size_t len;
-
-    apr_pool_create(&p, group->p);
-    packed = ag_options_pack(config->options, p, &len);
-    group->config = *config;
-    group->config.name = name;
-    group->config.app_root = apr_pstrdup(p, config->app_root);
-    group->config.kind = apr_pstrdup(p, config->kind);
-    group->config.startup_file = apr_pstrdup(p, config->startup_file);
-    group->config.base_uri = apr_pstrdup(p, config->base_uri);
-    group->config.options = ag_options_unpack(p, packed, len);
-    group->config_pool = p;
-    if (old)
-        apr_pool_destroy(old);
-}
-
-/* 1 if this variant came before; it is remembered. Requests of one configuration may differ (per location): the first to come decides, and
- * a variant that comes for the first time (an edited .htaccess) takes over, so that two of them never replace each other for ever. */
-static int seen_before(hp_group_t *group, apr_uint64_t digest)
-{
-    for (int i = 0; i < group->nseen && i < SEEN; i++) {
-        if (group->seen[i] == digest)
-            return 1;
-    }
-    group->seen[group->nseen++ % SEEN] = digest;
-    return 0;
-}
-
-void hp_group_configure(hp_group_t *group, const hp_group_config_t *config)
-{
-    int newer = config->config_generation > group->config.config_generation;
-    int differs;
-
-    if (config->config_generation < group->config.config_generation || (!newer && config->digest == group->config.digest))
-        return;
-    if (newer)
-        group->nseen = 0;
-    if (seen_before(group, config->digest) && !newer)
-        return;
-    differs = config->spawn_digest != group->config.spawn_digest || strcmp(config->app_root, group->config.app_root) != 0 ||
-              strcmp(config->startup_file, group->config.startup_file) != 0 || strcmp(config->kind, group->config.kind) != 0;
-    take_config(group, config);
-    if (differs && group->used > 0) {
+    if (hp_config_update(&group->kept, config) && group->used > 0)
         restart(group, 1, "its configuration changed");
-        seen_before(group, config->digest);
-    }
 }
 
 void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len)
 {
-    apr_pool_t *p, *old = group->env_pool;
-
-    if (len == group->env_len && (len == 0 || memcmp(pairs, group->env, len) == 0))
-        return;
-    apr_pool_create(&p, group->p);
-    group->env = apr_pmemdup(p, pairs, len);
-    group->env_len = len;
-    group->env_pool = p;
-    if (old)
-        apr_pool_destroy(old);
+    hp_config_environment(&group->kept, pairs, len);
 }
 
-hp_group_t *hp_group_create(hp_group_pool_t *pool, const hp_group_config_t *config)
+hp_group_t *hp_group_create(hp_group_pool_t *pool, const hp_config_t *config)
 {
     apr_pool_t *p;
     hp_group_t *group;
@@ -493,9 +437,9 @@ hp_group_t *hp_group_create(hp_group_pool_t *pool, const hp_group_config_t *conf
     group->ctx = pool->ctx;
     group->cookie = ++pool->cookies;
     group->generation = 1;
-    group->config.name = apr_pstrdup(p, config->name);
-    take_config(group, config);
-    seen_before(group, config->digest);
+    group->created = ag_loop_now();
+    group->owner = (uid_t)-1;
+    hp_config_keep(&group->kept, config, p);
     TAILQ_INIT(&group->processes);
     TAILQ_INIT(&group->queue);
     group->queue_timer = ag_loop_timer_pooled(group->ctx->loop, p, on_queue_timer, group);
@@ -516,17 +460,17 @@ void hp_group_adopt(hp_group_t *group, hp_process_t *process)
 
 void hp_group_submit(hp_group_t *group, hp_group_waiter_t *waiter)
 {
-    int limit = group->config.options->max_request_queue_size;
+    int limit = group->kept.now.options->max_request_queue_size;
     hp_process_t *process;
 
     look(group);
     if (!group->stat_pending && group->queued == 0 && (process = choose(group))) {
-        hp_process_begin(process);
+        hp_process_begin(process, &waiter->work);
         waiter->serve(waiter, process);
         return;
     }
     if (!group->stat_pending && limit > 0 && group->queued >= limit) {
-        ag_log(AG_LOG_WARN, "PSG0111", "queue.full: %s: %d wait already (PassengerMaxRequestQueueSize)", group->config.name, group->queued);
+        ag_log(AG_LOG_WARN, "PSG0111", "queue.full: %s: %d wait already (PassengerMaxRequestQueueSize)", group->kept.now.name, group->queued);
         refuse_busy(group, waiter, "As many requests as PassengerMaxRequestQueueSize allows are waiting already.");
         return;
     }
@@ -539,13 +483,13 @@ void hp_group_cancel(hp_group_t *group, hp_group_waiter_t *waiter)
     dequeue(group, waiter);
 }
 
-void hp_group_done(hp_process_t *process, int broken)
+void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
 {
     hp_group_t *group = process->group;
     int limit = process->spec->options->max_requests;
 
     if (!group) {
-        hp_process_end(process); /* it is gone already */
+        hp_process_end(process, work); /* it is gone already */
         return;
     }
     group->failures = 0;
@@ -554,7 +498,7 @@ void hp_group_done(hp_process_t *process, int broken)
     } else if ((limit > 0 && process->requests >= (unsigned long)limit) || (group->pool->starved && group->used > 1)) {
         hp_process_retire(process);
     }
-    hp_process_end(process);
+    hp_process_end(process, work);
     if (group->queued > 0 || group->pool->starved)
         advance(group);
     if (group->pool->starved)
@@ -572,7 +516,7 @@ void hp_group_reap_idle(hp_group_t *group, apr_time_t now)
         next = TAILQ_NEXT(process, entry);
         hp_process_note(process);
         if (process->state == HP_PROCESS_READY && process->in_flight == 0 &&
-            hp_policy_idle_over(now, process->last_used, limit, any_ready, group->config.options->min_instances)) {
+            hp_policy_idle_over(now, process->last_used, limit, any_ready, group->kept.now.options->min_instances)) {
             any_ready--;
             hp_process_retire(process);
         }
@@ -581,7 +525,7 @@ void hp_group_reap_idle(hp_group_t *group, apr_time_t now)
 
 const char *hp_group_name(const hp_group_t *group)
 {
-    return group->config.name;
+    return group->kept.now.name;
 }
 
 uint64_t hp_group_cookie(const hp_group_t *group)
@@ -589,12 +533,48 @@ uint64_t hp_group_cookie(const hp_group_t *group)
     return group->cookie;
 }
 
-void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process))
+void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void *baton), void *baton)
 {
     hp_process_t *process, *next;
 
     for (process = TAILQ_FIRST(&group->processes); process; process = next) {
         next = TAILQ_NEXT(process, entry);
-        visit(process);
+        visit(process, baton);
     }
+}
+
+void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_group_waiter_t *waiter, void *baton), void *baton)
+{
+    hp_group_waiter_t *waiter;
+
+    TAILQ_FOREACH (waiter, &group->queue, entry)
+        visit(waiter, baton);
+}
+
+void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts)
+{
+    const hp_config_t *config = &group->kept.now;
+    int any_ready;
+
+    *facts = (hp_group_facts_t){.name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
+                                .startup_file = config->startup_file, .generation = group->generation, .queued = group->queued,
+                                .starting = count(group, &any_ready).starting, .failure = group->failure, .owner = group->owner,
+                                .created = group->created};
+}
+
+void hp_group_restart(hp_group_t *group, int rolling, const char *why)
+{
+    restart(group, rolling > 0, why);
+    advance(group);
+}
+
+int hp_group_detach(hp_process_t *process)
+{
+    hp_group_t *group = process->group;
+
+    if (!group || process->state != HP_PROCESS_READY)
+        return 0;
+    hp_process_retire(process);
+    advance(group);
+    return 1;
 }

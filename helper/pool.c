@@ -93,7 +93,7 @@ const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, cons
     return entry || !base64 ? entry : learn(pool, name, base64);
 }
 
-static hp_group_t *make_group(hp_pool_t *pool, const hp_group_config_t *config)
+static hp_group_t *make_group(hp_pool_t *pool, const hp_config_t *config)
 {
     hp_group_t *group = hp_group_create(&pool->shared, config);
     uint64_t *cookie = apr_palloc(pool->ctx->p, sizeof *cookie);
@@ -104,7 +104,7 @@ static hp_group_t *make_group(hp_pool_t *pool, const hp_group_config_t *config)
     return group;
 }
 
-hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_group_config_t *config)
+hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_config_t *config)
 {
     hp_group_t *group = apr_hash_get(pool->groups, config->name, APR_HASH_KEY_STRING);
 
@@ -128,7 +128,7 @@ static void adopt(hp_pool_t *pool, ag_frame_reader_t *in, const int fds[3])
     hp_spec_t *spec;
     hp_group_t *group;
     hp_process_t *process;
-    hp_group_config_t config = {0};
+    hp_config_t config = {0};
     apr_pool_t *p;
 
     found.pid = (pid_t)ag_frame_get_u32(in);
@@ -209,6 +209,12 @@ int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const in
     default:
         return 0;
     }
+}
+
+void hp_pool_each(hp_pool_t *pool, void (*visit)(hp_group_t *group, void *baton), void *baton)
+{
+    for (apr_hash_index_t *hi = apr_hash_first(NULL, pool->groups); hi; hi = apr_hash_next(hi))
+        visit(apr_hash_this_val(hi), baton);
 }
 
 void hp_pool_settings_changed(hp_pool_t *pool)

@@ -21,13 +21,16 @@ hp_context_t *hp_pool_context(const hp_pool_t *pool);
 const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, const char *base64);
 
 /* The group, made if need be, and brought up to date. NULL when there are too many. */
-hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_group_config_t *config);
+hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_config_t *config);
 
 /* Once the context is stopping: requests that wait for a process which cannot come any more are refused. */
 void hp_pool_stopping(hp_pool_t *pool);
 
 /* A message of the watchdog that concerns processes or groups; 0 if it does not. Descriptors are taken. */
 int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const int *fds, int nfds);
+
+/* Lets `visit` see every application. */
+void hp_pool_each(hp_pool_t *pool, void (*visit)(hp_group_t *group, void *baton), void *baton);
 
 /* Limits may have changed. */
 void hp_pool_settings_changed(hp_pool_t *pool);

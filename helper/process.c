@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,6 +117,16 @@ static void send_parameters(hp_process_t *process)
     apr_pool_destroy(ptemp);
 }
 
+/* Whom the process belongs to is a question for the system, not for the process. */
+static void look_up_user(hp_process_t *process)
+{
+    char path[32];
+    struct stat st;
+
+    snprintf(path, sizeof path, "/proc/%ld", (long)process->pid);
+    process->uid = stat(path, &st) == 0 ? st.st_uid : (uid_t)-1;
+}
+
 static void on_ready(hp_process_t *process)
 {
     ag_loop_timer_stop(process->timer);
@@ -132,6 +144,9 @@ static void on_ready(hp_process_t *process)
     transit(process, HP_PROCESS_READY, "handshake");
     process->last_used = ag_loop_now();
     process->noted = ~0UL;
+    look_up_user(process);
+    while (process->sticky_id == 0 && getrandom(&process->sticky_id, sizeof process->sticky_id, 0) > 0)
+        process->sticky_id &= INT32_MAX;
     hp_process_note(process);
     process->events->ready(process);
 }
@@ -243,6 +258,8 @@ static hp_process_t *make(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spe
     process->id = id;
     process->spec = spec;
     process->generation = spec->generation;
+    process->uid = (uid_t)-1;
+    TAILQ_INIT(&process->work);
     process->in = process->out = process->sock = -1;
     process->started = process->last_used = ag_loop_now();
     process->timer = ag_loop_timer_create(ctx->loop, on_timer, process);
@@ -297,6 +314,8 @@ hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heri
     process->pid = found->pid;
     process->concurrency = (int)ag_frame_get_u32(note);
     process->requests = (unsigned long)ag_frame_get_u64(note);
+    process->sticky_id = ag_frame_get_u32(note);
+    look_up_user(process);
     take_fds(process, found->fds);
     close(process->in);
     process->in = -1;
@@ -385,16 +404,19 @@ int hp_process_free(const hp_process_t *process)
     return process->state == HP_PROCESS_READY && (process->concurrency == 0 || process->in_flight < process->concurrency);
 }
 
-void hp_process_begin(hp_process_t *process)
+void hp_process_begin(hp_process_t *process, hp_process_work_t *work)
 {
     assert(hp_process_free(process));
+    TAILQ_INSERT_TAIL(&process->work, work, entry);
+    work->since = ag_loop_now();
     process->in_flight++;
     process->requests++;
 }
 
-void hp_process_end(hp_process_t *process)
+void hp_process_end(hp_process_t *process, hp_process_work_t *work)
 {
     assert(process->in_flight > 0);
+    TAILQ_REMOVE(&process->work, work, entry);
     process->in_flight--;
     process->last_used = ag_loop_now();
     if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && !process->suspect)
@@ -451,6 +473,7 @@ void hp_process_note(hp_process_t *process)
     ag_frame_put_str(note, process->handshake.address);
     ag_frame_put_u32(note, (uint32_t)process->concurrency);
     ag_frame_put_u64(note, process->requests);
+    ag_frame_put_u32(note, process->sticky_id);
     bytes = ag_frame_data(note, &len);
     f = ag_frame_create(ptemp, HP_MSG_NOTE);
     ag_frame_put_u64(f, process->id);

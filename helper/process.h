@@ -10,6 +10,14 @@
 typedef struct hp_process_t hp_process_t;
 struct hp_app_link_t;
 
+/* One request, waiting or in a process, for whoever wants to see what is going on. */
+typedef struct hp_process_work_t {
+    TAILQ_ENTRY(hp_process_work_t) entry;
+    const char *pairs; /* the application's: "name\0value\0...", as long as the request lives; NULL: forgotten */
+    apr_size_t pairs_len;
+    apr_time_t since; /* when it began to wait, or to be served */
+} hp_process_work_t;
+
 typedef enum {
     HP_PROCESS_STARTING, /* until its loader says Ready */
     HP_PROCESS_READY,    /* takes requests */
@@ -34,16 +42,23 @@ struct hp_process_t {
     const hp_process_events_t *events;
     uint64_t id;
     pid_t pid; /* 0 until it is known */
+    uid_t uid; /* it runs as; (uid_t)-1 until it is known */
+    uint32_t sticky_id; /* names it in visitors' cookies; never 0 */
     hp_process_state_t state;
     uint32_t generation;
     int concurrency; /* 0: no limit */
-    int in_flight;   /* requests it works on; never above concurrency */
+    int in_flight;   /* requests it works on, the length of `work`; never above concurrency */
+    TAILQ_HEAD(, hp_process_work_t) work;
     unsigned long requests; /* begun so far */
     unsigned long noted;    /* requests when the watchdog was last told */
     apr_time_t started, last_used;
     int failed;  /* the group has been told */
     int crashed; /* it ended although nobody asked it to */
     int suspect; /* it took no connection: it has ended, or is ended soon */
+    int worn;    /* to be replaced: it has served enough, or grown too large */
+    int stuck;   /* a request in it will never be answered */
+    apr_uint64_t rss; /* bytes, when last measured */
+    unsigned cpu;     /* percent of one processor, the same */
     hp_handshake_t handshake;
     const hp_spec_t *spec;
     int in, out, sock; /* its input until the handshake is over, its output, its socket (O_PATH); -1: none */
@@ -86,8 +101,8 @@ void hp_process_exited(hp_process_t *process, int status);
 /* 1 if it can take one more request now. */
 int hp_process_free(const hp_process_t *process);
 /* Brackets one request. */
-void hp_process_begin(hp_process_t *process);
-void hp_process_end(hp_process_t *process);
+void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
+void hp_process_end(hp_process_t *process, hp_process_work_t *work);
 
 /* No more requests; ends after the last one. */
 void hp_process_retire(hp_process_t *process);
