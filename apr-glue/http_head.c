@@ -77,6 +77,29 @@ static const char *parse_status_line(ag_http_head_t *head, const char *line, apr
     return NULL;
 }
 
+static const char *parse_request_line(ag_http_head_t *head, const char *line, apr_size_t len)
+{
+    const char *at = line, *end = line + len;
+
+    while (at < end && token_bytes[(unsigned char) *at])
+        at++;
+    head->method = line;
+    head->method_len = (apr_size_t) (at - line);
+    if (head->method_len == 0 || at == end || *at != ' ')
+        return "the request does not begin with a method";
+    head->target = ++at;
+    while (at < end && *at > ' ' && *at < 0x7f)
+        at++;
+    head->target_len = (apr_size_t) (at - head->target);
+    if (head->target_len == 0 || at == end || *at != ' ')
+        return "the request's target is not printable ASCII without blanks";
+    at++;
+    if (end - at != 8 || memcmp(at, "HTTP/1.", 7) != 0 || at[7] < '0' || at[7] > '9')
+        return "the request is not of HTTP/1";
+    head->minor = at[7] - '0';
+    return NULL;
+}
+
 static const char *note_length(ag_http_head_t *head, const ag_http_head_field_t *field)
 {
     apr_int64_t length = 0;
@@ -163,14 +186,12 @@ static const char *parse_field(ag_http_head_field_t *field, const char *line, ap
     return NULL;
 }
 
-/* Takes in one line; the first is the status line. */
+/* Takes in one line after the first. */
 static const char *parse_line(ag_http_head_t *head, const char *line, apr_size_t len, int *pkeep)
 {
     ag_http_head_field_t *field;
     const char *wrong;
 
-    if (head->status == 0)
-        return parse_status_line(head, line, len);
     if (head->nfields == AG_HTTP_HEAD_FIELDS)
         return "the head has more than " APR_STRINGIFY(AG_HTTP_HEAD_FIELDS) " fields";
     field = &head->fields[head->nfields++];
@@ -189,9 +210,9 @@ static const char *finish(ag_http_head_t *head, int keep)
 }
 
 /* What can be said of a line whose end has not come yet. */
-static apr_status_t judge_rest(const ag_http_head_t *head, const char *line, apr_size_t len, apr_size_t total, const char **preason)
+static apr_status_t judge_rest(int status_line, const char *line, apr_size_t len, apr_size_t total, const char **preason)
 {
-    if (head->status == 0 && memcmp(line, "HTTP/1.", len < 7 ? len : 7) != 0)
+    if (status_line && memcmp(line, "HTTP/1.", len < 7 ? len : 7) != 0)
         *preason = "the answer does not begin with an HTTP/1 status line";
     else if (len > AG_HTTP_HEAD_FIELD_MAX)
         *preason = "a field is longer than 64 KiB";
@@ -202,7 +223,7 @@ static apr_status_t judge_rest(const ag_http_head_t *head, const char *line, apr
     return APR_EGENERAL;
 }
 
-apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
+static apr_status_t parse(ag_http_head_t *head, int request, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
 {
     const char *at = data, *end = data + len;
     int keep = 0;
@@ -214,7 +235,7 @@ apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size
         apr_size_t line_len;
 
         if (!nl)
-            return judge_rest(head, at, (apr_size_t) (end - at), len, preason);
+            return judge_rest(at == data && !request, at, (apr_size_t) (end - at), len, preason);
         line_len = (apr_size_t) (nl - at);
         if (line_len > 0 && nl[-1] == '\r')
             line_len--;
@@ -222,7 +243,10 @@ apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size
             *preason = line_len > AG_HTTP_HEAD_FIELD_MAX ? "a field is longer than 64 KiB" : "the head is longer than 256 KiB";
             return APR_EGENERAL;
         }
-        *preason = line_len == 0 && head->status ? finish(head, keep) : parse_line(head, at, line_len, &keep);
+        if (at == data)
+            *preason = request ? parse_request_line(head, at, line_len) : parse_status_line(head, at, line_len);
+        else
+            *preason = line_len == 0 ? finish(head, keep) : parse_line(head, at, line_len, &keep);
         if (*preason)
             return APR_EGENERAL;
         at = nl + 1;
@@ -231,6 +255,16 @@ apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size
             return APR_SUCCESS;
         }
     }
+}
+
+apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
+{
+    return parse(head, 0, data, len, phead_len, preason);
+}
+
+apr_status_t ag_http_head_parse_request(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
+{
+    return parse(head, 1, data, len, phead_len, preason);
 }
 
 int ag_http_head_is(const ag_http_head_field_t *field, const char *name)

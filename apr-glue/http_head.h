@@ -1,4 +1,5 @@
-/* The head of an HTTP/1.x response, as an application or the core wrote it: parsed in place, within limits, trusted in nothing. */
+/* The head of an HTTP/1.x message, as an application, the core or an administrator's tool wrote it: parsed in place, within limits, trusted in
+ * nothing. */
 #ifndef AG_HTTP_HEAD_H
 #define AG_HTTP_HEAD_H
 
@@ -15,9 +16,11 @@ typedef struct {
 } ag_http_head_field_t;
 
 typedef struct {
-    int status;              /* 100 to 599 */
+    int status;              /* 100 to 599; 0 for a request */
     const char *reason;      /* as it was sent; may be empty */
     apr_size_t reason_len;
+    const char *method, *target; /* of a request: a token, and printable ASCII without blanks */
+    apr_size_t method_len, target_len;
     int minor;               /* HTTP/1.minor */
     int chunked;             /* Transfer-Encoding: chunked */
     int close;               /* the sender will close: Connection: close, or HTTP/1.0 without keep-alive */
@@ -33,6 +36,10 @@ typedef struct {
  * are no token, Transfer-Encoding other than exactly "chunked", Transfer-Encoding with Content-Length, Content-Length twice or not a plain
  * decimal number (RFC 9112 6.3), and what exceeds the limits. Line ends are CRLF or LF. */
 apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
+    AG_MUST_CHECK;
+
+/* The same for a request. Without a body's length in its head it has none. */
+apr_status_t ag_http_head_parse_request(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
     AG_MUST_CHECK;
 
 /* 1 if the field's name is `name` (lower case expected), without regard to case. */

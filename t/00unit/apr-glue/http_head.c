@@ -173,6 +173,49 @@ static void test_limits(void)
     ok(parse_copy(in, 70000, NULL) == APR_EGENERAL, "a reason without an end is refused");
 }
 
+static void test_requests(void)
+{
+    static const struct {
+        const char *text, *method, *target;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET", "/"},
+        {"POST /a?b=c HTTP/1.0\nContent-Length: 3\n\nabc", "POST", "/a?b=c"},
+        {"GET  / HTTP/1.1\r\n\r\n", NULL, NULL},
+        {" GET / HTTP/1.1\r\n\r\n", NULL, NULL},
+        {"GET /\xc3\xa4 HTTP/1.1\r\n\r\n", NULL, NULL},
+        {"GET /a b HTTP/1.1\r\n\r\n", NULL, NULL},
+        {"GET / HTTP/2.0\r\n\r\n", NULL, NULL},
+        {"GET / HTTP/1.1 \r\n\r\n", NULL, NULL},
+        {"GET / HTTP/1.\r\n\r\n", NULL, NULL},
+        {"GET /\r\n\r\n", NULL, NULL},
+        {"GET\r\n\r\n", NULL, NULL},
+        {"\r\nGET / HTTP/1.1\r\n\r\n", NULL, NULL},
+        {"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", NULL, NULL},
+        {"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", NULL, NULL},
+        {"HTTP/1.1 200 OK\r\n\r\n", NULL, NULL},
+    };
+    apr_size_t used;
+
+    for (apr_size_t i = 0; i < AG_LEN(cases); i++) {
+        apr_size_t len = strlen(cases[i].text);
+        char *bytes = malloc(len);
+        apr_status_t rv;
+        memcpy(bytes, cases[i].text, len);
+        rv = ag_http_head_parse_request(&head, bytes, len, &used, &reason);
+        if (cases[i].method)
+            ok(rv == APR_SUCCESS && head.method_len == strlen(cases[i].method) && head.target_len == strlen(cases[i].target) &&
+                   memcmp(head.method, cases[i].method, head.method_len) == 0 && memcmp(head.target, cases[i].target, head.target_len) == 0,
+               "request %d is understood", (int)i);
+        else
+            ok(rv == APR_EGENERAL && reason, "request %d is refused", (int)i);
+        free(bytes);
+    }
+    ok(ag_http_head_parse_request(&head, "GET / HTT", 9, &used, &reason) == APR_INCOMPLETE, "half a line is waited for");
+    ok(ag_http_head_parse_request(&head, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 37, &used, &reason) == APR_SUCCESS && head.close &&
+           used == 37 && head.content_length == -1,
+       "its fields are known");
+}
+
 static int hop(const char *name)
 {
     ag_http_head_field_t field = {.name = name, .name_len = strlen(name)};
@@ -199,6 +242,7 @@ int main(void)
     test_framing();
     test_refused();
     test_limits();
+    test_requests();
     test_classes();
     return done_testing();
 }
