@@ -226,6 +226,10 @@ void hp_apps_spawn(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t le
 
 static void signal_app(app_t *app, uint32_t what)
 {
+    if (what == HP_MSG_SIGNAL_STACK) {
+        kill(app->pid, SIGQUIT);
+        return;
+    }
     if (app->in >= 0) {
         close(app->in);
         app->in = -1;
