@@ -6,7 +6,6 @@ use Test::More;
 my %limit = (c => 600, h => 150, function => 80, parameters => 6, column => 150);
 # "file:lines" or "file:function" => reason
 my %exception = (
-    'helper/request.c:lines' => 'the states of one request and every way between them; a second file would share its whole structure',
 );
 
 for my $f (sort glob '{apr-glue,mod_passenger,helper,helper/tools,t/lib,t/fuzz,t/00unit/*,conf}/*.[ch]') {

@@ -1,0 +1,143 @@
+#include "helper/exchange.h"
+#include "apr-glue/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+hp_exchange_t *hp_exchange_create(hp_context_t *ctx, hp_conn_t *conn, const hp_head_t *head)
+{
+    hp_exchange_t *r = malloc(sizeof *r + head->len);
+
+    if (!r)
+        abort();
+    memset(r, 0, sizeof *r);
+    r->ctx = ctx;
+    r->conn = conn;
+    r->waiter.work.pairs = memcpy(r + 1, head->pairs, head->len);
+    r->waiter.work.pairs_len = head->len;
+    r->is_head = head->is_head;
+    r->chunked = head->chunked;
+    r->body_left = head->content_length;
+    r->had_body = r->chunked || r->body_left > 0;
+    r->body_over = !r->had_body;
+    ag_chunk_init(&r->body_chunks);
+    hp_spool_init(&r->up, &ctx->store);
+    return r;
+}
+
+void hp_exchange_destroy(hp_exchange_t *r)
+{
+    assert(!r->link && !r->process && !r->waiter.queued);
+    r->freed = 1;
+    if (r->in_begin)
+        return; /* whoever is inside still looks at it */
+    ag_loop_timer_destroy(&r->timer);
+    hp_spool_clear(&r->up);
+    free(r->unsent);
+    free(r->head);
+    free(r);
+}
+
+void hp_exchange_submit(hp_exchange_t *r)
+{
+    r->state = HP_EXCHANGE_WAITING;
+    hp_group_submit(r->group, &r->waiter);
+}
+
+int hp_exchange_sent(const hp_exchange_t *r)
+{
+    return r->body_over && r->unsent_at == r->unsent_len && hp_spool_len(&r->up) == 0;
+}
+
+void hp_exchange_leave(hp_exchange_t *r, int keep_link, int broken)
+{
+    hp_process_t *process = r->process;
+
+    r->process = NULL;
+    if (keep_link)
+        hp_app_link_keep(&r->link);
+    else
+        hp_app_link_close(&r->link);
+    if (process)
+        hp_group_done(process, &r->waiter.work, broken);
+}
+
+int hp_exchange_again(hp_exchange_t *r, int unreachable)
+{
+    if (r->had_body || r->got_bytes || r->tries >= HP_EXCHANGE_TRIES || !r->conn)
+        return 0;
+    hp_exchange_leave(r, 0, unreachable);
+    free(r->unsent);
+    r->unsent = NULL;
+    r->unsent_at = r->unsent_len = 0;
+    hp_exchange_submit(r);
+    return 1;
+}
+
+void hp_exchange_answer(hp_exchange_t *r, const hp_report_t *report, int friendly)
+{
+    apr_pool_t *ptemp;
+    struct iovec iov;
+
+    r->state = HP_EXCHANGE_OVER;
+    if (r->conn) {
+        apr_pool_create(&ptemp, r->ctx->p);
+        iov.iov_base = (void *)(uintptr_t)hp_report_response(report, (friendly ? HP_REPORT_FRIENDLY : 0) | (r->is_head ? HP_REPORT_HEAD : 0) |
+                                                                       (r->body_over ? 0 : HP_REPORT_CLOSE),
+                                                               ptemp, &iov.iov_len);
+        hp_conn_write(r->conn, &iov, 1);
+        hp_conn_done(r->conn, r->body_over);
+        apr_pool_destroy(ptemp);
+    }
+    hp_exchange_destroy(r);
+}
+
+void hp_exchange_error(hp_exchange_t *r, int status, const char *title, const char *sentence)
+{
+    hp_report_t *report = hp_report_create(r->ctx->p, status, title, sentence, "");
+
+    ag_log(AG_LOG_ERROR, "PSG0150", "request.failed: %s: %s (error id %s)", hp_group_name(r->group), sentence, report->id);
+    hp_exchange_answer(r, report, 0);
+    hp_report_destroy(&report);
+}
+
+void hp_exchange_fail(hp_exchange_t *r, const char *sentence, int unreachable)
+{
+    long pid = r->process ? (long)r->process->pid : 0;
+    char text[256];
+
+    snprintf(text, sizeof text, "process %ld: %s", pid, sentence);
+    hp_exchange_leave(r, 0, unreachable);
+    if (r->conn && !r->begun) {
+        hp_exchange_error(r, 502, "The application did not answer properly", text);
+        return;
+    }
+    ag_log(AG_LOG_ERROR, "PSG0156", "request.failed: %s: process %ld: %s%s", hp_group_name(r->group), pid, sentence,
+           r->conn ? "; the response was cut" : "; nobody waited for it");
+    r->state = HP_EXCHANGE_OVER;
+    if (r->conn)
+        hp_conn_break(r->conn);
+    hp_exchange_destroy(r);
+}
+
+void hp_exchange_complete(hp_exchange_t *r, apr_size_t surplus)
+{
+    int sent = hp_exchange_sent(r);
+
+    if (surplus > 0)
+        ag_log(AG_LOG_WARN, "PSG0151", "app.protocol: process %ld of %s sent %lu bytes more than its response has", (long)r->process->pid,
+               hp_group_name(r->group), (unsigned long)surplus);
+    r->state = HP_EXCHANGE_OVER;
+    /* The client first: what follows may take the loop's time. */
+    if (r->conn)
+        hp_conn_done(r->conn, r->body_over);
+    hp_exchange_leave(r, sent && !r->app_closes && !r->shut && surplus == 0 && r->framing != HP_HEAD_CLOSE, 0);
+    hp_exchange_destroy(r);
+}
+
+void hp_exchange_abandon(hp_exchange_t *r)
+{
+    r->state = HP_EXCHANGE_OVER;
+    hp_exchange_leave(r, 0, 0);
+    hp_exchange_destroy(r);
+}

@@ -1,0 +1,286 @@
+#include "helper/response.h"
+#include "apr-glue/log.h"
+#include <apr_strings.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PATIENCE  (apr_time_from_sec(1) / 40) /* that a process waits for a slow client, in all, before its response goes to disk */
+#define EXIT_NEWS (apr_time_from_sec(1) / 50) /* in which the watchdog tells of a process's end */
+#define PIECES    48                          /* of a response, written at once */
+
+/* Pieces of a response, gathered to be written in one go. */
+typedef struct {
+    struct iovec iov[PIECES];
+    char heads[PIECES][AG_CHUNK_HEAD_MAX];
+    int n, nheads;
+} pieces_t;
+
+static void write_pieces(hp_exchange_t *r, pieces_t *pieces)
+{
+    if (pieces->n > 0 && r->conn)
+        hp_conn_write(r->conn, pieces->iov, pieces->n);
+    if (pieces->n > 0)
+        r->begun = 1;
+    pieces->n = pieces->nheads = 0;
+}
+
+static void add_piece(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_size_t len)
+{
+    if (pieces->n == PIECES)
+        write_pieces(r, pieces);
+    pieces->iov[pieces->n++] = (struct iovec){(void *)(uintptr_t)data, len};
+}
+
+static void add_chunk(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_size_t len)
+{
+    char *head;
+
+    if (pieces->n + 3 > PIECES)
+        write_pieces(r, pieces);
+    head = pieces->heads[pieces->nheads++];
+    add_piece(r, pieces, head, ag_chunk_head(head, len));
+    add_piece(r, pieces, data, len);
+    add_piece(r, pieces, "\r\n", 2);
+}
+
+/* Takes body bytes. 1: the response is complete, and *pused bytes were its; 0: more is to come; -1: not what the head promised. */
+static int take_body(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_size_t len, apr_size_t *pused)
+{
+    apr_size_t n, piece_len;
+    const char *piece;
+    apr_status_t rv = APR_SUCCESS;
+
+    *pused = 0;
+    if (r->framing == HP_HEAD_NONE)
+        return 1;
+    if (r->framing == HP_HEAD_LENGTH) {
+        n = (apr_int64_t)len < r->left ? len : (apr_size_t)r->left;
+        if (n > 0)
+            add_piece(r, pieces, data, n);
+        r->left -= (apr_int64_t)n;
+        *pused = n;
+        return r->left == 0;
+    }
+    if (r->framing == HP_HEAD_CLOSE) {
+        if (len > 0)
+            add_chunk(r, pieces, data, len);
+        *pused = len;
+        return 0;
+    }
+    while (rv == APR_SUCCESS && *pused < len) {
+        rv = ag_chunk_next(&r->chunks, data + *pused, len - *pused, &n, &piece, &piece_len);
+        *pused += n;
+        if (piece_len > 0 && (rv == APR_SUCCESS || rv == APR_EOF))
+            add_chunk(r, pieces, piece, piece_len);
+    }
+    if (rv == APR_EOF)
+        add_piece(r, pieces, "0\r\n\r\n", 5);
+    return rv == APR_EOF ? 1 : rv == APR_SUCCESS ? 0 : -1;
+}
+
+static void on_timer(void *baton);
+
+static void start_timer(hp_exchange_t *r, apr_interval_time_t after)
+{
+    if (!r->timer)
+        r->timer = ag_loop_timer_create(r->ctx->loop, on_timer, r);
+    ag_loop_timer_start(r->timer, after);
+}
+
+static void pause_reading(hp_exchange_t *r)
+{
+    r->paused_at = ag_loop_now();
+    ag_loop_io_set(r->link->io, hp_spool_len(&r->up) > 0 ? AG_LOOP_WRITE : 0);
+    if (!r->to_disk)
+        start_timer(r, PATIENCE - r->patience);
+}
+
+static void resume_reading(hp_exchange_t *r)
+{
+    r->patience += ag_loop_now() - r->paused_at;
+    r->paused_at = 0;
+    if (r->timer)
+        ag_loop_timer_stop(r->timer);
+    if (r->patience >= PATIENCE)
+        r->to_disk = 1;
+    ag_loop_io_set(r->link->io, AG_LOOP_READ | (hp_spool_len(&r->up) > 0 ? AG_LOOP_WRITE : 0));
+}
+
+static void on_timer(void *baton)
+{
+    hp_exchange_t *r = baton;
+
+    if (r->at_end) {
+        /* The application closed without saying how long its response is. If it is alive, that was the end (RFC 9112 6.3). */
+        if (!r->process->crashed && r->process->state != HP_PROCESS_GONE) {
+            struct iovec last = {(void *)(uintptr_t) "0\r\n\r\n", 5};
+            if (r->conn)
+                hp_conn_write(r->conn, &last, 1);
+            hp_exchange_complete(r, 0);
+        } else {
+            hp_exchange_fail(r, "it ended while it was sending its response", 0);
+        }
+        return;
+    }
+    r->to_disk = 1;
+    resume_reading(r);
+}
+
+/* The client is slower than the application: first the process waits a little, then the response goes to disk, within a limit. */
+static void throttle(hp_exchange_t *r)
+{
+    apr_off_t kept = r->conn ? hp_conn_backlog(r->conn) : 0;
+
+    if (r->state == HP_EXCHANGE_SERVING && r->link && kept >= (r->to_disk ? (apr_off_t)r->ctx->settings->response_watermark : HP_SPOOL_MEMORY / 2) &&
+        kept > 0 && !r->paused_at)
+        pause_reading(r);
+}
+
+/* Passes the pieces on, and body bytes behind them. */
+static void pass_on(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_size_t len)
+{
+    apr_size_t used;
+    int over = take_body(r, pieces, data, len, &used);
+
+    write_pieces(r, pieces);
+    if (over > 0)
+        hp_exchange_complete(r, len - used);
+    else if (over < 0)
+        hp_exchange_fail(r, "app.protocol: its response is not framed as it says", 0);
+    else
+        throttle(r);
+}
+
+static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *body, apr_size_t len)
+{
+    char small[8192], *out = HP_HEAD_ROOM(head_len) <= sizeof small ? small : malloc(HP_HEAD_ROOM(head_len));
+    pieces_t pieces;
+    apr_size_t used;
+
+    if (!out)
+        abort();
+    r->framing = hp_head_framing(head, r->is_head);
+    r->left = head->content_length;
+    r->app_closes |= head->close;
+    ag_chunk_init(&r->chunks);
+    pieces.n = pieces.nheads = 0;
+    used = hp_head_write(out, head, r->framing, !r->body_over, r->ctx->settings->show_version ? "mod_passenger " AG_VERSION : "mod_passenger");
+    add_piece(r, &pieces, out, used);
+    pass_on(r, &pieces, body, len);
+    if (out != small)
+        free(out);
+}
+
+static void more_response(hp_exchange_t *r, const char *data, apr_size_t len)
+{
+    pieces_t pieces;
+
+    pieces.n = pieces.nheads = 0;
+    pass_on(r, &pieces, data, len);
+}
+
+static void keep_head(hp_exchange_t *r, const char *data, apr_size_t len)
+{
+    char *head = data == r->head ? r->head : malloc(len);
+
+    if (!head)
+        abort();
+    if (head != data) {
+        memcpy(head, data, len);
+        free(r->head);
+        r->head = head;
+    }
+    r->head_len = len;
+}
+
+/* Looks for a head in what has come; interim responses are nobody's business but this hop's. */
+static void take_head(hp_exchange_t *r, const char *data, apr_size_t len)
+{
+    const char *reason = "";
+    apr_size_t head_len;
+    apr_status_t rv;
+
+    for (;;) {
+        rv = ag_http_head_parse(r->ctx->head, data, len, &head_len, &reason);
+        if (rv != APR_SUCCESS || r->ctx->head->status >= 200 || r->ctx->head->status == 101)
+            break;
+        data += head_len;
+        len -= head_len;
+    }
+    if (APR_STATUS_IS_INCOMPLETE(rv)) {
+        keep_head(r, data, len);
+    } else if (rv != APR_SUCCESS) {
+        ag_log(AG_LOG_ERROR, "PSG0152", "app.protocol: %s: %s; it begins with: %.64s", hp_group_name(r->group), reason,
+               apr_pstrmemdup(r->process->p, data, len < 64 ? len : 64));
+        hp_exchange_fail(r, "app.protocol: its response is not HTTP", 0);
+    } else if (r->ctx->head->status == 101) {
+        hp_exchange_fail(r, "app.protocol: it switched protocols, which nobody asked for", 0);
+    } else if (!r->conn) {
+        hp_exchange_abandon(r); /* the connection is closed under it, so that it stops soon */
+    } else {
+        begin_response(r, r->ctx->head, head_len, data + head_len, len - head_len);
+    }
+}
+
+static void take_bytes(hp_exchange_t *r, const char *data, apr_size_t len)
+{
+    r->got_bytes = 1;
+    if (r->begun) {
+        more_response(r, data, len);
+    } else if (r->head_len == 0) {
+        take_head(r, data, len);
+    } else {
+        char *head = realloc(r->head, r->head_len + len);
+        if (!head)
+            abort();
+        memcpy(head + r->head_len, data, len);
+        r->head = head;
+        take_head(r, head, r->head_len + len);
+    }
+}
+
+static void response_ended(hp_exchange_t *r, apr_status_t rv)
+{
+    if (r->begun && r->framing == HP_HEAD_CLOSE && rv == APR_EOF) {
+        r->at_end = 1;
+        ag_loop_io_set(r->link->io, 0);
+        start_timer(r, EXIT_NEWS);
+        return;
+    }
+    /* A unix socket whose peer closed it with bytes unread says so: then the request was not taken (unix(7) resets such a stream). */
+    if (rv == ECONNRESET && hp_exchange_again(r, 0))
+        return;
+    if (r->begun && r->framing == HP_HEAD_LENGTH)
+        hp_exchange_fail(r, "app.short_body: it sent less than its Content-Length", 0);
+    else if (r->begun)
+        hp_exchange_fail(r, "app.truncated: it ended in the middle of its response", 0);
+    else if (r->got_bytes)
+        hp_exchange_fail(r, "app.truncated: it ended in the middle of its response's head", 0);
+    else
+        hp_exchange_fail(r, "app.died: it ended without an answer", 0);
+}
+
+void hp_response_read(hp_exchange_t *r)
+{
+    apr_size_t room = HP_CONTEXT_SCRATCH;
+    ssize_t n;
+
+    /* No more than memory will hold if the client takes none of it. */
+    if (r->conn && !r->to_disk)
+        room -= (apr_size_t)hp_conn_backlog(r->conn);
+    n = recv(r->link->fd, r->ctx->scratch, room, 0);
+    if (n > 0)
+        take_bytes(r, r->ctx->scratch, (apr_size_t)n);
+    else if (n == 0)
+        response_ended(r, APR_EOF);
+    else if (errno != EAGAIN && errno != EINTR)
+        response_ended(r, errno);
+}
+
+void hp_response_resume(hp_exchange_t *r)
+{
+    if (r->paused_at && r->link)
+        resume_reading(r);
+}

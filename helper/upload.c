@@ -1,0 +1,164 @@
+#include "helper/upload.h"
+#include "apr-glue/log.h"
+#include "helper/response.h"
+#include <apr_strings.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define UNBUFFERED_MAX (64 * 1024) /* of a body that is passed on as it comes */
+
+apr_status_t hp_upload_take(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused)
+{
+    apr_status_t rv = APR_SUCCESS;
+    apr_size_t n, piece_len;
+    const char *piece;
+
+    *pused = 0;
+    if (!r->chunked) {
+        n = (apr_int64_t)len < r->body_left ? len : (apr_size_t)r->body_left;
+        rv = n > 0 ? hp_spool_put(&r->up, data, n) : APR_SUCCESS;
+        r->body_left -= (apr_int64_t)n;
+        r->body_total += (apr_int64_t)n;
+        r->body_over = r->body_left == 0;
+        *pused = n;
+        return rv;
+    }
+    while (*pused < len && !r->body_over) {
+        rv = ag_chunk_next(&r->body_chunks, data + *pused, len - *pused, &n, &piece, &piece_len);
+        *pused += n;
+        if (rv != APR_SUCCESS && rv != APR_EOF)
+            return rv;
+        r->body_over = rv == APR_EOF;
+        r->body_total += (apr_int64_t)piece_len;
+        if (piece_len > 0 && APR_SUCCESS != (rv = hp_spool_put(&r->up, piece, piece_len)))
+            return rv;
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused)
+{
+    *pused = 0;
+    if (!r->had_body)
+        return APR_SUCCESS;
+    if (!r->chunked && (apr_int64_t)len >= r->body_left) {
+        r->inline_body = data;
+        r->inline_len = *pused = (apr_size_t)r->body_left;
+        r->body_total = r->body_left;
+        r->body_left = 0;
+        r->body_over = 1;
+        return APR_SUCCESS;
+    }
+    if (r->buffered && !r->chunked)
+        hp_spool_expect(&r->up, r->body_left);
+    return hp_upload_take(r, data, len, pused);
+}
+
+void hp_upload_own(hp_exchange_t *r)
+{
+    if (r->inline_len > 0 && hp_spool_put(&r->up, r->inline_body, r->inline_len) != APR_SUCCESS)
+        ag_log(AG_LOG_ERROR, "PSG0154", "spool.full: %s: a request's body could not be kept", hp_group_name(r->group));
+    r->inline_body = NULL;
+    r->inline_len = 0;
+}
+
+static void write_failed(hp_exchange_t *r, apr_status_t rv)
+{
+    /* It may have answered before it had read everything, and then closed: what it said counts. */
+    if (rv == EPIPE || rv == ECONNRESET) {
+        hp_spool_clear(&r->up);
+        r->unsent_at = r->unsent_len;
+        r->app_closes = 1;
+        if (r->paused_at) {
+            ag_loop_io_set(r->link->io, 0); /* what it said is read when there is room */
+            return;
+        }
+        ag_loop_io_set(r->link->io, AG_LOOP_READ);
+        hp_response_read(r);
+        return;
+    }
+    hp_exchange_fail(r, apr_strerror(rv, r->ctx->scratch, 128), 0);
+}
+
+void hp_upload_more(hp_exchange_t *r)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    while (r->unsent_at < r->unsent_len && rv == APR_SUCCESS) {
+        ssize_t n = send(r->link->fd, r->unsent + r->unsent_at, r->unsent_len - r->unsent_at, MSG_NOSIGNAL);
+        if (n < 0)
+            rv = errno;
+        else
+            r->unsent_at += (apr_size_t)n;
+    }
+    if (rv == APR_SUCCESS)
+        rv = hp_spool_send(&r->up, r->link->fd);
+    if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv) && rv != ENOTCONN) {
+        write_failed(r, rv);
+        return;
+    }
+    if (rv == APR_SUCCESS && r->body_over && r->chunked && !r->buffered && !r->shut) {
+        shutdown(r->link->fd, SHUT_WR);
+        r->shut = 1;
+    }
+    if (r->conn && !r->body_over)
+        hp_conn_want_body(r->conn, hp_spool_len(&r->up) < UNBUFFERED_MAX);
+    ag_loop_io_set(r->link->io, (r->paused_at ? 0 : AG_LOOP_READ) | (rv == APR_SUCCESS ? 0 : AG_LOOP_WRITE));
+}
+
+static void keep_unsent(hp_exchange_t *r, const struct iovec *iov, int n, apr_size_t sent)
+{
+    apr_size_t total = 0, at = 0;
+
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    if (sent >= total)
+        return;
+    r->unsent = malloc(total - sent);
+    if (!r->unsent)
+        abort();
+    for (int i = 0; i < n; i++) {
+        apr_size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
+        if (iov[i].iov_len > skip)
+            memcpy(r->unsent + at, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+        at += iov[i].iov_len - skip;
+        sent -= skip;
+    }
+    r->unsent_len = at;
+}
+
+void hp_upload_begin(hp_exchange_t *r)
+{
+    char length[64];
+    uint32_t prefix;
+    apr_size_t extra = 0;
+    struct iovec iov[4];
+    struct msghdr msg = {.msg_iov = iov};
+    ssize_t n;
+
+    if (r->chunked && r->buffered)
+        extra = sizeof "CONTENT_LENGTH" + (apr_size_t)snprintf(length, sizeof length, "CONTENT_LENGTH%c%" APR_INT64_T_FMT, 0, r->body_total) -
+                sizeof "CONTENT_LENGTH" + 1;
+    prefix = htonl((uint32_t)(r->waiter.work.pairs_len + extra));
+    iov[0] = (struct iovec){&prefix, sizeof prefix};
+    iov[1] = (struct iovec){(void *)(uintptr_t)r->waiter.work.pairs, r->waiter.work.pairs_len};
+    iov[2] = (struct iovec){length, extra};
+    iov[3] = (struct iovec){(void *)(uintptr_t)r->inline_body, r->inline_len};
+    msg.msg_iovlen = 4;
+    n = sendmsg(r->link->fd, &msg, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOTCONN) {
+        apr_status_t rv = errno;
+        if (!hp_exchange_again(r, !r->link->kept))
+            hp_exchange_fail(r, apr_strerror(rv, length, sizeof length), 1);
+        return;
+    }
+    keep_unsent(r, iov, 4, n > 0 ? (apr_size_t)n : 0);
+    r->inline_body = NULL;
+    r->inline_len = 0;
+    if (r->unsent_len > 0 || hp_spool_len(&r->up) > 0 || !r->body_over || r->chunked)
+        hp_upload_more(r);
+}

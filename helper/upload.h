@@ -1,0 +1,19 @@
+/* A request on its way to the application: pairs, then the body, from memory, from disk, or as it comes. */
+#ifndef HP_UPLOAD_H
+#define HP_UPLOAD_H
+
+#include "helper/exchange.h"
+
+/* Takes body bytes off the link, *pused of them. Otherwise APR_EGENERAL, not framed as it should be, or the disk's error. */
+apr_status_t hp_upload_take(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused) AG_MUST_CHECK;
+/* The same for what came together with the head: if it is all of the body, it is sent from where it lies. */
+apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused) AG_MUST_CHECK;
+/* What was borrowed by hp_upload_first is copied. */
+void hp_upload_own(hp_exchange_t *r);
+
+/* Sends to the application what there is, on a connection that was just got. May end the exchange. */
+void hp_upload_begin(hp_exchange_t *r);
+/* Sends on. May end the exchange. */
+void hp_upload_more(hp_exchange_t *r);
+
+#endif
