@@ -19,6 +19,14 @@ void ag_child_reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+void ag_child_ignore_signals(void)
+{
+    static const int ignored[] = {SIGPIPE, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM};
+
+    for (apr_size_t i = 0; i < AG_LEN(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+}
+
 void ag_child_close_from(int from)
 {
     long max;

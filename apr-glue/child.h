@@ -24,6 +24,9 @@ apr_status_t ag_child_exec(const char *path, const char *const *argv, const char
 /* Clears what a process inherits through fork from an Apache parent or child: blocked and ignored signals. */
 void ag_child_reset_signals(void);
 
+/* Ignores what ends a process by default and means nothing to ours: a peer that closed, and the orders that other daemons take by signal. */
+void ag_child_ignore_signals(void);
+
 /* Closes every descriptor from `from` on. */
 void ag_child_close_from(int from);
 

@@ -1,7 +1,7 @@
 #include "apr-glue/loop.h"
+#include "apr-glue/clock.h"
 #include <ev.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct ag_loop_t {
     struct ev_loop *ev;
@@ -66,10 +66,7 @@ void ag_loop_stop(ag_loop_t *loop)
 
 apr_time_t ag_loop_now(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return apr_time_from_sec(ts.tv_sec) + ts.tv_nsec / 1000;
+    return ag_clock_now();
 }
 
 static void on_io(struct ev_loop *ev, ev_io *w, int revents)

@@ -1,4 +1,5 @@
 #include "helper/core.h"
+#include "apr-glue/child.h"
 #include "apr-glue/log.h"
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
@@ -8,7 +9,6 @@
 #include <apr_strings.h>
 #include <errno.h>
 #include <grp.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -211,7 +211,7 @@ int hp_core_run(const char *uid, const char *gid)
     hp_core_t *core;
     apr_pool_t *p;
 
-    signal(SIGPIPE, SIG_IGN);
+    ag_child_ignore_signals();
     apr_pool_create(&p, NULL);
     core = apr_pcalloc(p, sizeof *core);
     core->ctx.p = p;

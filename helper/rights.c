@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -20,7 +19,7 @@ void hp_rights_harden(int first, int fresh)
 
     setsid();
     ag_child_reset_signals();
-    signal(SIGPIPE, SIG_IGN);
+    ag_child_ignore_signals();
     if (fresh)
         ag_child_close_from(first);
     umask(022);

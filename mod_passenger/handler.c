@@ -1,5 +1,6 @@
 #include "mod_passenger/handler.h"
 
+#include "apr-glue/clock.h"
 #include "apr-glue/http_head.h"
 #include "mod_passenger/body.h"
 #include "mod_passenger/conf.h"
@@ -125,15 +126,15 @@ static step_t step_connect(call_t *call)
         return unavailable(call);
     }
     if (!call->connecting)
-        call->connecting = apr_time_now();
-    if (!mp_helper_socket() || apr_time_now() - call->connecting > CONNECT_PATIENCE ||
+        call->connecting = ag_clock_now();
+    if (!mp_helper_socket() || ag_clock_now() - call->connecting > CONNECT_PATIENCE ||
         !(APR_STATUS_IS_ENOENT(rv) || APR_STATUS_IS_ECONNREFUSED(rv) || APR_STATUS_IS_EAGAIN(rv))) {
         MP_RLOG(APLOG_ERR, rv, r, "PSG0681", "the passenger-helper can't be reached at %s",
                 mp_helper_socket() ? mp_helper_socket() : "any socket: it has not started");
         return unavailable(call);
     }
     /* Many threads wait at once when the helper restarts; they should not come back at once. */
-    call->pause = apr_time_from_msec(20 + (apr_time_now() ^ ((apr_uintptr_t) call >> 8)) % 80);
+    call->pause = apr_time_from_msec(20 + (ag_clock_now() ^ ((apr_uintptr_t) call >> 8)) % 80);
     return WANT_BACKEND;
 }
 

@@ -1,6 +1,7 @@
 #include "mod_passenger/helper.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/grants.h"
+#include "apr-glue/clock.h"
 #include "apr-glue/parcel.h"
 #include <ap_mpm.h>
 #include <apr_strings.h>
@@ -145,14 +146,14 @@ static void drain(keep_t *k)
 /* Takes messages until the helper is ready, or gone, or `limit` is over; complains if it is not ready then. */
 static void wait_ready(keep_t *k, apr_interval_time_t limit)
 {
-    apr_time_t until = apr_time_now() + limit;
+    apr_time_t until = ag_clock_now() + limit;
     apr_interval_time_t left = limit;
     apr_status_t rv = APR_SUCCESS;
 
     while (!k->ready && left > 0 && (rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv))) {
         if (ag_sock_wait(k->ctl, (int)apr_time_as_msec(left) + 1) == APR_SUCCESS)
             rv = receive(k);
-        left = until - apr_time_now();
+        left = until - ag_clock_now();
     }
     if (!k->ready && !k->problem[0])
         complain(k, left > 0 ? "ended before it was ready" : "not ready in time");
@@ -273,7 +274,7 @@ static void start(keep_t *k, server_rec *s, apr_interval_time_t limit)
     apr_status_t rv;
     int fds[2];
 
-    k->started = apr_time_now();
+    k->started = ag_clock_now();
     k->retry_at = k->started + RETRY_AFTER;
     k->ready = 0;
     rv = ag_sock_pair(fds);
@@ -303,7 +304,7 @@ static void start(keep_t *k, server_rec *s, apr_interval_time_t limit)
 /* The helper has ended. Restarts it, unless Apache ends too. */
 static void bury(keep_t *k, int status)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = ag_clock_now();
     int state = AP_MPMQ_RUNNING;
 
     drain(k);
@@ -335,7 +336,7 @@ static void on_other_child(int reason, void *data, int status)
 /* Waits for the helper's end, which it shows by closing the socket; within the limit it has ended all applications. */
 static void stop(keep_t *k)
 {
-    apr_time_t until = apr_time_now() + STOP_WAIT;
+    apr_time_t until = ag_clock_now() + STOP_WAIT;
     apr_interval_time_t left = STOP_WAIT;
     apr_status_t rv = APR_SUCCESS;
 
@@ -345,7 +346,7 @@ static void stop(keep_t *k)
     while (left > 0 && (rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv))) {
         if (ag_sock_wait(k->ctl, (int)apr_time_as_msec(left) + 1) == APR_SUCCESS)
             rv = receive(k);
-        left = until - apr_time_now();
+        left = until - ag_clock_now();
     }
     close_fd(&k->ctl);
 }
@@ -423,7 +424,7 @@ static int monitor(apr_pool_t *p, server_rec *s)
         return DECLINED;
     if (k->proc.pid)
         drain(k);
-    else if (k->retry_at && apr_time_now() >= k->retry_at)
+    else if (k->retry_at && ag_clock_now() >= k->retry_at)
         start(k, s, AGAIN_WAIT);
     return DECLINED;
 }

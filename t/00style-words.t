@@ -42,6 +42,11 @@ my %home = (
     'mktemp('            => [],
     'access('            => [qw(helper/prepare.c helper/upgrade.c mod_passenger/map.c)],
     'rand('              => [],
+    # Time that passes is measured by ag_clock_now; these are for dates, which an administrator may set.
+    'apr_time_now('      => [],
+    'gettimeofday('      => [qw(apr-glue/log.c)],
+    'time(NULL)'         => [qw(helper/instance.c)],
+    'CLOCK_REALTIME'     => [],
 );
 my %pattern = ('exec' => qr/\bf?exec(?:v|ve|vp|vpe|l|lp|le|veat)\s*\(/, 'sleep(' => qr/\b(?:u|nano|apr_)?sleep\s*\(/);
 for my $call (sort keys %home) {
