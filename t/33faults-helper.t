@@ -73,7 +73,8 @@ sub core_killed_busy {
     wait_for { counted($h, 'slow begins') == 1 && time - $begin > 1.6 } undef, 3;
     is counted($h, 'slow begins'), 1, '... nor is sent again';
     my $seen = $visitor->finish;
-    is $seen->{bad}, 0, "others are served ($seen->{n} requests, the slowest $seen->{worst} s)" or diag $seen->{text};
+    # One of them may have been in the core, too.
+    cmp_ok $seen->{bad}, '<=', 1, "others are served ($seen->{n} requests, the slowest $seen->{worst} s)" or diag $seen->{text};
     is join(' ', $h->apps), "@apps", 'busy processes are kept like idle ones';
     $r = wait_for { my @r = answers(at_once($h, 3, '/slow?s=0.1')); "@r" eq '200 200 200' } undef, 5;
     ok $r, '... and serve';
