@@ -116,3 +116,17 @@ void ag_log_output(const char *prefix, const char *text, apr_size_t len)
     n += escape(line + n, sizeof line - 1 - n, text, len);
     write_line(line, n);
 }
+
+const char *ag_log_due(ag_log_rate_t *rate, apr_time_t now)
+{
+    rate->text[0] = '\0';
+    if (rate->next > now) {
+        rate->kept_back++;
+        return NULL;
+    }
+    if (rate->kept_back > 0)
+        snprintf(rate->text, sizeof rate->text, " (%lu more since the last such line)", rate->kept_back);
+    rate->kept_back = 0;
+    rate->next = now + apr_time_from_sec(60);
+    return rate->text;
+}

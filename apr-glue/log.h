@@ -34,4 +34,14 @@ void ag_log_set_role(const char *role);
 /* Writes bytes of an application's output as they are, but for control characters, one line: "App 123 output: ...". `prefix` may be "". */
 void ag_log_output(const char *prefix, const char *line, apr_size_t len);
 
+/* For a line whose cause may come back thousands of times a second. Zeroed before its first use. */
+typedef struct {
+    apr_time_t next;
+    unsigned long kept_back;
+    char text[64];
+} ag_log_rate_t;
+
+/* Once a minute by the clock of `now`, the end for such a line: "" or " (17 more since the last such line)". NULL otherwise: it is counted. */
+const char *ag_log_due(ag_log_rate_t *rate, apr_time_t now);
+
 #endif

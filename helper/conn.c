@@ -91,6 +91,21 @@ static void watch(hp_conn_t *conn)
 
 /* -- out -- */
 
+/* Without room on the disk it stays in memory, and whoever writes is to wait. */
+static void keep_out(hp_conn_t *conn, const char *data, apr_size_t len)
+{
+    hp_context_t *ctx = conn->server->ctx;
+    apr_status_t rv = hp_spool_put(&conn->out, data, len);
+    const char *more;
+
+    if (rv == APR_SUCCESS)
+        return;
+    if (!conn->out.full && (more = ag_log_due(&ctx->spool_full, ag_loop_now())))
+        ag_log(AG_LOG_ERROR, "PSG0140", "spool.full: a response could not be kept for a slow client in %s: %s; its application waits%s",
+               ctx->store.dir, strerror(rv), more);
+    hp_spool_hold(&conn->out, data, len, rv);
+}
+
 void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n)
 {
     struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
@@ -107,16 +122,9 @@ void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n)
     }
     for (int i = 0; i < n; i++) {
         apr_size_t done = sent > 0 ? (apr_size_t)sent < iov[i].iov_len ? (apr_size_t)sent : iov[i].iov_len : 0;
-        apr_status_t rv = APR_SUCCESS;
         sent -= (ssize_t)done;
         if (done < iov[i].iov_len)
-            rv = hp_spool_put(&conn->out, (const char *)iov[i].iov_base + done, iov[i].iov_len - done);
-        if (rv != APR_SUCCESS) {
-            ag_log(AG_LOG_ERROR, "PSG0140", "spool.full: a response could not be kept for a slow client in %s: %s; it is cut",
-                   conn->server->ctx->store.dir, strerror(rv));
-            doom(conn);
-            return;
-        }
+            keep_out(conn, (const char *)iov[i].iov_base + done, iov[i].iov_len - done);
     }
     watch(conn);
 }
@@ -124,6 +132,11 @@ void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n)
 apr_off_t hp_conn_backlog(const hp_conn_t *conn)
 {
     return hp_spool_len(&conn->out);
+}
+
+int hp_conn_full(const hp_conn_t *conn)
+{
+    return conn->out.full != APR_SUCCESS;
 }
 
 /* After the last byte of a response: the next request, or the end. */

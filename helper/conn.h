@@ -51,6 +51,8 @@ void hp_conn_drain(hp_conn_server_t *server);
 void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n);
 /* Bytes that the other side has not taken yet. */
 apr_off_t hp_conn_backlog(const hp_conn_t *conn);
+/* 1 while there is no room but in memory for what it has not taken: nothing should be written before `drained`. */
+int hp_conn_full(const hp_conn_t *conn);
 /* Whether more of the request is wanted. */
 void hp_conn_want_body(hp_conn_t *conn, int on);
 /* The response is complete; `keep`: the request was consumed to its end, so another can follow. */

@@ -3,6 +3,7 @@
 #define HP_CONTEXT_H
 
 #include "apr-glue/http_head.h"
+#include "apr-glue/log.h"
 #include "apr-glue/loop.h"
 #include "apr-glue/settings.h"
 #include "helper/chan.h"
@@ -23,6 +24,7 @@ typedef struct {
     uint64_t next_id;     /* of the next process */
     apr_hash_t *processes; /* of hp_process_t, by id */
     int stopping;
+    ag_log_rate_t spool_full, fd_exhausted; /* of lines that many requests can be the cause of */
     char *scratch;        /* HP_CONTEXT_SCRATCH bytes for the callback that runs */
     ag_http_head_t *head; /* the same, for one parsed head */
     unsigned char key[16]; /* for digests of options */

@@ -212,6 +212,7 @@ int hp_core_run(const char *uid, const char *gid)
     apr_pool_t *p;
 
     ag_child_ignore_signals();
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files is like a full disk */
     apr_pool_create(&p, NULL);
     core = apr_pcalloc(p, sizeof *core);
     core->ctx.p = p;

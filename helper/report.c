@@ -52,7 +52,8 @@ void hp_report_destroy(hp_report_t **preport)
 
 static const char *reason_phrase(int status)
 {
-    return status == 500   ? "Internal Server Error"
+    return status == 400   ? "Bad Request"
+           : status == 500 ? "Internal Server Error"
            : status == 502 ? "Bad Gateway"
            : status == 503 ? "Service Unavailable"
            : status == 504 ? "Gateway Timeout"

@@ -63,13 +63,7 @@ static apr_size_t on_body(void *request, const char *data, apr_size_t len)
     apr_status_t rv = hp_upload_take(r, data, len, &used);
 
     if (rv != APR_SUCCESS) {
-        ag_log(AG_LOG_ERROR, "PSG0153", "spool.full: %s: a request's body could not be kept in %s: %s", hp_group_name(r->group),
-               r->ctx->store.dir, strerror(rv));
-        if (r->state == HP_EXCHANGE_SERVING)
-            hp_exchange_leave(r, 0, 0);
-        else if (r->waiter.queued)
-            hp_group_cancel(r->group, &r->waiter);
-        hp_exchange_error(r, 503, "The request could not be kept", "There is no room for its body.");
+        hp_upload_refuse(r, rv);
         return len;
     }
     if (r->body_over && r->conn)
@@ -142,6 +136,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     hp_group_t *group;
     hp_head_t head;
     hp_exchange_t *r;
+    apr_status_t rv;
 
     if (hp_head_parse(&head, in->pairs, in->len) != APR_SUCCESS || !head.group || !head.app_root || !head.kind || !head.startup || !head.digest ||
         head.content_length < 0) {
@@ -164,8 +159,9 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     r->buffered = known->options->buffer_upload;
     r->waiter.serve = serve;
     r->waiter.refuse = refuse;
-    if (hp_upload_first(r, in->body, in->body_len, &in->used) != APR_SUCCESS) {
-        hp_exchange_error(r, 503, "The request could not be kept", "There is no room for its body, or it is not framed as it should be.");
+    rv = hp_upload_first(r, in->body, in->body_len, &in->used);
+    if (rv != APR_SUCCESS) {
+        hp_upload_refuse(r, rv);
         return NULL;
     }
     r->in_begin = 1;

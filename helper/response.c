@@ -93,7 +93,7 @@ static void pause_reading(hp_exchange_t *r)
 {
     r->paused_at = ag_loop_now();
     ag_loop_io_set(r->link->io, hp_spool_len(&r->up) > 0 ? AG_LOOP_WRITE : 0);
-    if (!r->to_disk)
+    if (!r->to_disk && !hp_conn_full(r->conn))
         start_timer(r, PATIENCE - r->patience);
 }
 
@@ -132,9 +132,9 @@ static void on_timer(void *baton)
 static void throttle(hp_exchange_t *r)
 {
     apr_off_t kept = r->conn ? hp_conn_backlog(r->conn) : 0;
+    apr_off_t limit = r->to_disk ? (apr_off_t)r->ctx->settings->response_watermark : HP_SPOOL_MEMORY / 2;
 
-    if (r->state == HP_EXCHANGE_SERVING && r->link && kept >= (r->to_disk ? (apr_off_t)r->ctx->settings->response_watermark : HP_SPOOL_MEMORY / 2) &&
-        kept > 0 && !r->paused_at)
+    if (r->state == HP_EXCHANGE_SERVING && r->link && kept > 0 && (kept >= limit || hp_conn_full(r->conn)) && !r->paused_at)
         pause_reading(r);
 }
 

@@ -36,9 +36,9 @@ void hp_spool_expect(hp_spool_t *s, apr_int64_t len)
     s->store->memory_left -= len;
 }
 
-static void add_block(hp_spool_t *s)
+static void add_block(hp_spool_t *s, hp_spool_blocks_t *to)
 {
-    apr_size_t size = s->first ? BLOCK : BLOCK_SMALL;
+    apr_size_t size = to->first ? BLOCK : BLOCK_SMALL;
     hp_spool_block_t *block = NULL;
 
     if (size == BLOCK && s->store->spare) {
@@ -53,20 +53,20 @@ static void add_block(hp_spool_t *s)
     block->next = NULL;
     block->start = block->end = 0;
     block->size = size;
-    if (s->last)
-        s->last->next = block;
+    if (to->last)
+        to->last->next = block;
     else
-        s->first = block;
-    s->last = block;
+        to->first = block;
+    to->last = block;
 }
 
 static void drop_block(hp_spool_t *s)
 {
-    hp_spool_block_t *block = s->first;
+    hp_spool_block_t *block = s->memory.first;
 
-    s->first = block->next;
-    if (!s->first)
-        s->last = NULL;
+    s->memory.first = block->next;
+    if (!s->memory.first)
+        s->memory.last = NULL;
     if (block->size == BLOCK && s->store->nspare < SPARE_MAX) {
         block->next = s->store->spare;
         s->store->spare = block;
@@ -76,16 +76,16 @@ static void drop_block(hp_spool_t *s)
     }
 }
 
-static void put_memory(hp_spool_t *s, const char *data, apr_size_t len)
+static void put_memory(hp_spool_t *s, hp_spool_blocks_t *to, const char *data, apr_size_t len)
 {
-    s->in_memory += (apr_off_t)len;
+    to->len += (apr_off_t)len;
     while (len > 0) {
         apr_size_t n;
-        if (!s->last || s->last->end == s->last->size)
-            add_block(s);
-        n = s->last->size - s->last->end < len ? s->last->size - s->last->end : len;
-        memcpy(s->last->data + s->last->end, data, n);
-        s->last->end += n;
+        if (!to->last || to->last->end == to->last->size)
+            add_block(s, to);
+        n = to->last->size - to->last->end < len ? to->last->size - to->last->end : len;
+        memcpy(to->last->data + to->last->end, data, n);
+        to->last->end += n;
         data += n;
         len -= n;
     }
@@ -123,8 +123,10 @@ apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
     off_t at = s->write_at;
     apr_status_t rv;
 
-    if (s->write_at == s->read_at && s->in_memory + (apr_off_t)len <= limit) {
-        put_memory(s, data, len);
+    if (s->full)
+        return s->full;
+    if (s->write_at == s->read_at && s->memory.len + (apr_off_t)len <= limit) {
+        put_memory(s, &s->memory, data, len);
         return APR_SUCCESS;
     }
     if (s->fd < 0 && APR_SUCCESS != (rv = open_file(s)))
@@ -133,6 +135,8 @@ apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
         ssize_t n = pwrite(s->fd, (const char *)data + done, len - done, at);
         if (n < 0 && errno != EINTR)
             return errno;
+        if (n == 0)
+            return ENOSPC;
         if (n > 0) {
             done += (apr_size_t)n;
             at += n;
@@ -142,36 +146,40 @@ apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
     return APR_SUCCESS;
 }
 
+void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t why)
+{
+    assert(why != APR_SUCCESS);
+    s->full = why;
+    put_memory(s, s->write_at > s->read_at ? &s->held : &s->memory, data, len);
+}
+
 static apr_status_t send_memory(hp_spool_t *s, int fd)
 {
-    while (s->in_memory > 0) {
+    while (s->memory.len > 0) {
         struct iovec iov[SEND_AT_ONCE];
         struct msghdr msg = {.msg_iov = iov};
         ssize_t n;
-        for (hp_spool_block_t *b = s->first; b && msg.msg_iovlen < SEND_AT_ONCE; b = b->next)
+        for (hp_spool_block_t *b = s->memory.first; b && msg.msg_iovlen < SEND_AT_ONCE; b = b->next)
             iov[msg.msg_iovlen++] = (struct iovec){b->data + b->start, b->end - b->start};
         n = sendmsg(fd, &msg, MSG_NOSIGNAL);
         if (n < 0)
             return errno;
-        s->in_memory -= n;
+        s->memory.len -= n;
         while (n > 0) {
-            assert(s->first);
-            apr_size_t took = s->first->end - s->first->start < (apr_size_t)n ? s->first->end - s->first->start : (apr_size_t)n;
-            s->first->start += took;
+            hp_spool_block_t *b = s->memory.first;
+            assert(b);
+            apr_size_t took = b->end - b->start < (apr_size_t)n ? b->end - b->start : (apr_size_t)n;
+            b->start += took;
             n -= (ssize_t)took;
-            if (s->first->start == s->first->end)
+            if (b->start == b->end)
                 drop_block(s);
         }
     }
     return APR_SUCCESS;
 }
 
-apr_status_t hp_spool_send(hp_spool_t *s, int fd)
+static apr_status_t send_file(hp_spool_t *s, int fd)
 {
-    apr_status_t rv = send_memory(s, fd);
-
-    if (rv != APR_SUCCESS)
-        return rv;
     while (s->read_at < s->write_at) {
         ssize_t n = sendfile(fd, s->fd, &s->read_at, (size_t)(s->write_at - s->read_at));
         if (n < 0)
@@ -183,17 +191,37 @@ apr_status_t hp_spool_send(hp_spool_t *s, int fd)
     return APR_SUCCESS;
 }
 
+apr_status_t hp_spool_send(hp_spool_t *s, int fd)
+{
+    apr_status_t rv = send_memory(s, fd);
+
+    if (rv == APR_SUCCESS)
+        rv = send_file(s, fd);
+    if (rv == APR_SUCCESS && s->held.len > 0) {
+        s->memory = s->held;
+        memset(&s->held, 0, sizeof s->held);
+        rv = send_memory(s, fd);
+    }
+    if (hp_spool_len(s) == 0)
+        s->full = APR_SUCCESS;
+    return rv;
+}
+
 apr_off_t hp_spool_len(const hp_spool_t *s)
 {
-    return s->in_memory + (apr_off_t)(s->write_at - s->read_at);
+    return s->memory.len + (apr_off_t)(s->write_at - s->read_at) + s->held.len;
 }
 
 void hp_spool_clear(hp_spool_t *s)
 {
     close_file(s);
-    while (s->first)
-        drop_block(s);
-    s->in_memory = 0;
+    for (int i = 0; i < 2; i++) {
+        while (s->memory.first)
+            drop_block(s);
+        s->memory = s->held;
+        memset(&s->held, 0, sizeof s->held);
+    }
+    s->full = APR_SUCCESS;
     s->store->memory_left += s->promised;
     s->promised = 0;
 }

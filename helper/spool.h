@@ -18,10 +18,17 @@ typedef struct {
     int nspare;
 } hp_spool_store_t;
 
+/* Blocks in memory. */
+typedef struct {
+    hp_spool_block_t *first, *last;
+    apr_off_t len; /* bytes in them */
+} hp_spool_blocks_t;
+
 typedef struct hp_spool_t {
     hp_spool_store_t *store;
-    hp_spool_block_t *first, *last; /* in memory; what is in the file comes after it */
-    apr_off_t in_memory;            /* bytes in the blocks */
+    hp_spool_blocks_t memory; /* what is in the file comes after it */
+    hp_spool_blocks_t held;   /* comes after the file: there was no room in that */
+    apr_status_t full;        /* the disk's error, while more is in memory than should be */
     apr_off_t promised;             /* taken from store->memory_left */
     int fd;                         /* -1: no file */
     off_t read_at, write_at;        /* of the file; read_at <= write_at */
@@ -32,6 +39,9 @@ void hp_spool_init(hp_spool_t *s, hp_spool_store_t *store);
 void hp_spool_expect(hp_spool_t *s, apr_int64_t len);
 /* Appends. An error is the disk's (ENOSPC, ...); nothing was taken then. */
 apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len) AG_MUST_CHECK;
+/* Appends in memory, whatever the limit, what hp_spool_put has just refused with the error `why`. Nothing more goes to the disk until all of it
+ * has been sent. */
+void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t why);
 /* Writes as much to the non-blocking socket `fd` as that takes. APR_SUCCESS when all is sent, APR_EAGAIN when the socket is full, else its
  * error. */
 apr_status_t hp_spool_send(hp_spool_t *s, int fd) AG_MUST_CHECK;

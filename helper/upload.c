@@ -58,10 +58,42 @@ apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len,
     return hp_upload_take(r, data, len, pused);
 }
 
+/* As many as like may be refused so: one line in the log tells of them all. */
+static void no_room(hp_exchange_t *r, apr_status_t why)
+{
+    const char *more = ag_log_due(&r->ctx->spool_full, ag_loop_now());
+    hp_report_t *report = hp_report_create(r->ctx->p, 503, "The request could not be kept", "There is no room for its body.", "");
+
+    if (more)
+        ag_log(AG_LOG_ERROR, "PSG0153", "spool.full: %s: a request's body could not be kept in %s: %s; it is refused%s",
+               hp_group_name(r->group), r->ctx->store.dir, strerror(why), more);
+    report->retry_after = 5;
+    hp_exchange_answer(r, report, 0);
+    hp_report_destroy(&report);
+}
+
+void hp_upload_refuse(hp_exchange_t *r, apr_status_t why)
+{
+    if (r->begun) {
+        hp_exchange_fail(r, "the rest of the request could not be taken", 0);
+        return;
+    }
+    if (r->state == HP_EXCHANGE_SERVING)
+        hp_exchange_leave(r, 0, 0);
+    else if (r->waiter.queued)
+        hp_group_cancel(r->group, &r->waiter);
+    if (why == APR_EGENERAL)
+        hp_exchange_error(r, 400, "The request was not understood", "Its body is not framed as it should be.");
+    else
+        no_room(r, why);
+}
+
 void hp_upload_own(hp_exchange_t *r)
 {
-    if (r->inline_len > 0 && hp_spool_put(&r->up, r->inline_body, r->inline_len) != APR_SUCCESS)
-        ag_log(AG_LOG_ERROR, "PSG0154", "spool.full: %s: a request's body could not be kept", hp_group_name(r->group));
+    apr_status_t rv = r->inline_len > 0 ? hp_spool_put(&r->up, r->inline_body, r->inline_len) : APR_SUCCESS;
+
+    if (rv != APR_SUCCESS)
+        hp_spool_hold(&r->up, r->inline_body, r->inline_len, rv); /* no more than a link holds anyway */
     r->inline_body = NULL;
     r->inline_len = 0;
 }

@@ -8,6 +8,8 @@
 apr_status_t hp_upload_take(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused) AG_MUST_CHECK;
 /* The same for what came together with the head: if it is all of the body, it is sent from where it lies. */
 apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused) AG_MUST_CHECK;
+/* Ends an exchange whose body could not be taken for this reason. */
+void hp_upload_refuse(hp_exchange_t *r, apr_status_t why);
 /* What was borrowed by hp_upload_first is copied. */
 void hp_upload_own(hp_exchange_t *r);
 

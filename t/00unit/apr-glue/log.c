@@ -34,5 +34,13 @@ int main(void)
     ag_log(AG_LOG_ERROR, "PSG0899", "%s", large);
     ok(strlen(last) <= 8192 + 256 && !strchr(last, '\n'), "... one that must be escaped too");
     free(large);
+    {
+        ag_log_rate_t rate = {0};
+        apr_time_t now = apr_time_from_sec(1000);
+        is_str(ag_log_due(&rate, now), "", "the first line is due");
+        ok(!ag_log_due(&rate, now) && !ag_log_due(&rate, now + apr_time_from_sec(59)), "... others are not, for a minute");
+        is_str(ag_log_due(&rate, now + apr_time_from_sec(60)), " (2 more since the last such line)", "... then it says how many");
+        is_str(ag_log_due(&rate, now + apr_time_from_sec(120)), "", "... and begins to count anew");
+    }
     return done_testing();
 }
