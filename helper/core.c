@@ -128,6 +128,8 @@ static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds
         close(fds[0]);
     }
     apr_pool_create(&p, core->ctx.p);
+    if (core->ctx.looker)
+        hp_chan_send(core->ctx.looker, ag_frame_create(p, HP_MSG_LOG), (int[]){2}, 1);
     ag_frame_open(&settings_in, p, bytes, len);
     settings = ag_settings_get(&settings_in);
     if (ag_frame_end(in) != APR_SUCCESS || ag_frame_end(&settings_in) != APR_SUCCESS) {
@@ -146,6 +148,26 @@ static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds
     hp_pool_settings_changed(core->pool);
 }
 
+static void on_looker(void *baton, const char *data, apr_size_t len, const int *fds, int nfds)
+{
+    hp_core_t *core = baton;
+    ag_frame_reader_t in;
+    apr_pool_t *ptemp;
+    uint32_t type;
+
+    while (nfds > 0)
+        close(fds[--nfds]); /* it has none to give */
+    if (!data) {
+        hp_chan_destroy(&core->ctx.looker); /* another is on its way */
+        return;
+    }
+    apr_pool_create(&ptemp, core->ctx.p);
+    type = ag_frame_open(&in, ptemp, data, len);
+    if (type == HP_MSG_STATED)
+        hp_pool_news(core->pool, type, &in, NULL, 0);
+    apr_pool_destroy(ptemp);
+}
+
 static void take_message(hp_core_t *core, const char *data, apr_size_t len, const int *fds, int nfds)
 {
     ag_frame_reader_t in;
@@ -159,6 +181,11 @@ static void take_message(hp_core_t *core, const char *data, apr_size_t len, cons
     } else if (type == HP_MSG_LISTEN && nfds == 1) {
         listen_on(core, fds[0]);
         hp_chan_send(core->ctx.watchdog, ag_frame_create(ptemp, HP_MSG_HELLO), NULL, 0);
+    } else if (type == HP_MSG_LOOKER && nfds == 1) {
+        hp_chan_destroy(&core->ctx.looker);
+        core->ctx.looker = hp_chan_create(core->ctx.loop, fds[0], on_looker, core);
+    } else if (type == HP_MSG_ADMIN && nfds == 1) {
+        close(fds[0]);
     } else if (type == HP_MSG_STOP) {
         stop(core);
     } else if (!hp_pool_news(core->pool, type, &in, fds, nfds)) {

@@ -393,7 +393,8 @@ static void look(hp_group_t *group)
     ag_frame_put_str(f, group->kept.now.app_root);
     ag_frame_put_str(f, group->kept.now.options->restart_dir);
     ag_frame_put_str(f, group->kept.now.startup_file);
-    hp_chan_send(group->ctx->watchdog, f, NULL, 0);
+    if (group->ctx->looker)
+        hp_chan_send(group->ctx->looker, f, NULL, 0);
     apr_pool_destroy(ptemp);
     ag_loop_timer_start(group->stat_timer, STAT_LIMIT);
 }

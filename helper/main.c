@@ -1,7 +1,8 @@
-/* One program, three roles; the first argument says which. Nobody starts it by hand. */
+/* One program, four roles; the first argument says which. Nobody starts it by hand. */
 #include "apr-glue/build.h"
 #include "apr-glue/log.h"
 #include "helper/core.h"
+#include "helper/looker.h"
 #include "helper/prepare.h"
 #include "helper/watchdog.h"
 #include <apr_general.h>
@@ -21,6 +22,10 @@ int main(int argc, char **argv)
     if (strcmp(role, "core") == 0 && argc == 4) {
         ag_log_set_role("passenger-core");
         return hp_core_run(argv[2], argv[3]);
+    }
+    if (strcmp(role, "looker") == 0 && argc == 2) {
+        ag_log_set_role("passenger-looker");
+        return hp_looker_run();
     }
     if (strcmp(role, "prepare") == 0 && argc == 2)
         return hp_prepare_run();

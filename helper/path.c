@@ -76,13 +76,13 @@ static int climbs(const char *name)
     return strstr(name, "/../") || (len >= 3 && strcmp(name + len - 3, "/..") == 0);
 }
 
-apr_status_t hp_path_walk(hp_path_t *path, const char *name, int follow, apr_pool_t *p)
+apr_status_t hp_path_walk(hp_path_t *path, const char *name, int how, apr_pool_t *p)
 {
-    walk_t w = {.p = p, .path = path, .at = -1, .rest = name, .follow = follow};
+    walk_t w = {.p = p, .path = path, .at = -1, .rest = name, .follow = how & HP_PATH_FOLLOW};
     apr_status_t rv = start_at_root(&w);
 
     path->steps = apr_array_make(p, 8, sizeof(hp_path_step_t));
-    if (name[0] != '/' || climbs(name))
+    if (name[0] != '/' || (!(how & HP_PATH_CLIMB) && climbs(name)))
         rv = EINVAL;
     if (rv == APR_SUCCESS && fstat(w.at, &path->st))
         rv = errno;

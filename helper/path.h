@@ -18,8 +18,13 @@ typedef struct {
     apr_array_header_t *steps; /* of hp_path_step_t; the last one stands for the end */
 } hp_path_t;
 
-/* Walks `name`, which is absolute and without "..". A symbolic link at the end is followed if `follow`. */
-apr_status_t hp_path_walk(hp_path_t *path, const char *name, int follow, apr_pool_t *p) AG_MUST_CHECK;
+enum {
+    HP_PATH_FOLLOW = 1, /* a symbolic link at the end too */
+    HP_PATH_CLIMB = 2   /* ".." may be in the name */
+};
+
+/* Walks `name`, which is absolute; `how`: of the above. Nothing is opened but folders, and those only to pass. */
+apr_status_t hp_path_walk(hp_path_t *path, const char *name, int how, apr_pool_t *p) AG_MUST_CHECK;
 
 /* The first step that belongs neither to root nor to `uid`, or NULL. `links`: of the symbolic links only. */
 const hp_path_step_t *hp_path_foreign(const hp_path_t *path, uint32_t uid, int links);

@@ -98,7 +98,7 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
 {
     const hp_spec_t *spec = w->spec;
     const char *startup = spec->startup_file[0] == '/' ? spec->startup_file : apr_pstrcat(w->p, spec->app_root, "/", spec->startup_file, NULL);
-    apr_status_t rv = hp_path_walk(&facts->root, spec->app_root, 1, w->p);
+    apr_status_t rv = hp_path_walk(&facts->root, spec->app_root, HP_PATH_FOLLOW, w->p);
 
     if (rv == APR_SUCCESS && !S_ISDIR(facts->root.st.st_mode))
         rv = ENOTDIR;
@@ -195,7 +195,7 @@ static int harmless_interpreter(const prepare_t *w, const char *path)
         return 0;
     if (!strchr(path, '/'))
         return 1;
-    rv = hp_path_walk(&way, path, 1, w->p);
+    rv = hp_path_walk(&way, path, HP_PATH_FOLLOW, w->p);
     if (rv != APR_SUCCESS)
         fail("The interpreter %s cannot be run: %s. Correct %s.", path, ag_text_error(w->p, rv), w->kind->directive);
     return !hp_path_foreign(&way, w->user.uid, 0);

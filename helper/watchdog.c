@@ -1,6 +1,5 @@
 #include "helper/watchdog.h"
 #include "apr-glue/build.h"
-#include "apr-glue/child.h"
 #include "apr-glue/log.h"
 #include "apr-glue/parcel.h"
 #include "apr-glue/settings.h"
@@ -9,8 +8,8 @@
 #include "helper/apps.h"
 #include "helper/msg.h"
 #include "helper/rights.h"
-#include "helper/statfile.h"
 #include "helper/upgrade.h"
+#include "helper/ward.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,12 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define CTL_FD              3
-#define CORE_FLAP_WINDOW    apr_time_from_sec(10)
-#define CORE_FLAP_LIMIT     5
 #define RELOAD_LIMIT        apr_time_from_sec(60)
 #define STOP_REQUESTS_LIMIT apr_time_from_sec(2) /* for requests in flight */
 #define STOP_APPS_LIMIT     apr_time_from_sec(3) /* between TERM and KILL */
@@ -49,15 +45,11 @@ typedef struct {
 
     uid_t core_uid;
     gid_t core_gid;
-    pid_t core_pid; /* 0: none */
+    hp_ward_t *core_ward, *looker_ward;
     hp_chan_t *core;
-    apr_time_t core_deaths[CORE_FLAP_LIMIT]; /* a ring of the latest */
-    int ncore_deaths;
 
-    ag_loop_timer_t *look, *core_timer, *stop_timer, *reload_timer;
+    ag_loop_timer_t *look, *stop_timer, *reload_timer;
 } hp_watchdog_t;
-
-static void start_core(void *baton);
 
 /* -- to the Apache parent -- */
 
@@ -134,14 +126,14 @@ static void send_settings(hp_watchdog_t *w)
     apr_pool_destroy(ptemp);
 }
 
-static void send_listener(hp_watchdog_t *w)
+static void send_fd(hp_watchdog_t *w, uint32_t type, int fd)
 {
     apr_pool_t *ptemp;
 
     if (!w->core)
         return;
     apr_pool_create(&ptemp, w->p);
-    hp_chan_send(w->core, ag_frame_create(ptemp, HP_MSG_LISTEN), &w->listener, 1);
+    hp_chan_send(w->core, ag_frame_create(ptemp, type), &fd, 1);
     apr_pool_destroy(ptemp);
 }
 
@@ -153,8 +145,7 @@ static void end_when_empty(void *baton)
 
     if (w->phase != STOPPING_APPS || hp_apps_count(w->apps) > 0)
         return;
-    if (w->core_pid)
-        kill(w->core_pid, SIGKILL);
+    hp_ward_kill(w->core_ward);
     hp_apps_kill_orphans();
     hp_instance_remove(w->instance);
     ag_loop_stop(w->loop);
@@ -198,24 +189,6 @@ static void stop(hp_watchdog_t *w, const char *why)
 
 /* -- the core -- */
 
-static void take_stat(hp_watchdog_t *w, ag_frame_reader_t *in)
-{
-    hp_statfile_t found;
-    uint64_t cookie = ag_frame_get_u64(in);
-    const char *root = ag_frame_get_str(in), *dir = ag_frame_get_str(in), *startup = ag_frame_get_str(in);
-    ag_frame_t *f;
-
-    if (ag_frame_end(in) != APR_SUCCESS || !root || !dir || !startup)
-        return;
-    hp_statfile_look(&found, root, dir, startup);
-    f = ag_frame_create(in->p, HP_MSG_STATED);
-    ag_frame_put_u64(f, cookie);
-    ag_frame_put_u64(f, found.restart);
-    ag_frame_put_u32(f, (uint32_t)found.always);
-    ag_frame_put_u64(f, found.startup);
-    hp_chan_send(w->core, f, NULL, 0);
-}
-
 static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
 {
     apr_size_t len;
@@ -247,13 +220,10 @@ static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
         if (ag_frame_end(in) == APR_SUCCESS)
             hp_apps_note(w->apps, id, bytes, len);
         break;
-    case HP_MSG_STAT:
-        take_stat(w, in);
-        break;
     default:
         /* The core is ours: a message that makes no sense means that it is no longer itself. */
         ag_log(AG_LOG_ERROR, "PSG0012", "core.protocol: message %x; the core is ended", (unsigned)type);
-        kill(w->core_pid, SIGKILL);
+        hp_ward_kill(w->core_ward);
     }
 }
 
@@ -274,72 +244,58 @@ static void on_core_message(void *baton, const char *data, apr_size_t len, const
     apr_pool_destroy(ptemp);
 }
 
-/* How long to wait before the next core: none, unless it died too often lately. */
-static apr_interval_time_t core_delay(hp_watchdog_t *w)
-{
-    apr_time_t now = ag_loop_now(), oldest = w->core_deaths[w->ncore_deaths % CORE_FLAP_LIMIT];
-
-    w->core_deaths[w->ncore_deaths++ % CORE_FLAP_LIMIT] = now;
-    return oldest && now - oldest < CORE_FLAP_WINDOW ? CORE_FLAP_WINDOW / 10 : 0;
-}
-
-static void on_core_exit(void *baton, pid_t pid, int status)
+/* What is there comes before what may ask for it: a core that already listens would start what it was about to be handed. */
+static void core_up(void *baton, int fd)
 {
     hp_watchdog_t *w = baton;
-    apr_interval_time_t delay;
 
-    w->core_pid = 0;
+    w->core = hp_chan_create(w->loop, fd, on_core_message, w);
+    send_settings(w);
+    hp_ward_start(w->looker_ward);
+    hp_apps_core(w->apps, w->core);
+    send_fd(w, HP_MSG_LISTEN, w->listener);
+}
+
+static int core_down(void *baton)
+{
+    hp_watchdog_t *w = baton;
+
     hp_apps_core(w->apps, NULL);
     hp_chan_destroy(&w->core);
-    if (w->phase != RUNNING) {
-        if (w->phase == STOPPING_CORE)
-            stop_apps(w);
-        return;
-    }
-    delay = core_delay(w);
-    if (WIFSIGNALED(status))
-        ag_log(AG_LOG_ERROR, "PSG0013", "helper.died: core %ld signal=%d; another is started, %d application processes are kept", (long)pid,
-               WTERMSIG(status), hp_apps_count(w->apps));
-    else
-        ag_log(AG_LOG_ERROR, "PSG0014", "helper.died: core %ld code=%d; another is started, %d application processes are kept", (long)pid,
-               WEXITSTATUS(status), hp_apps_count(w->apps));
-    if (delay > 0)
-        ag_log(AG_LOG_ERROR, "PSG0015", "helper.flapping: the core died %d times within 10 seconds", CORE_FLAP_LIMIT);
-    if (delay > 0)
-        ag_loop_timer_start(w->core_timer, delay);
-    else
-        start_core(w);
+    if (w->phase == STOPPING_CORE)
+        stop_apps(w);
+    return w->phase == RUNNING;
 }
 
-static void start_core(void *baton)
-{
-    hp_watchdog_t *w = baton;
-    apr_pool_t *ptemp;
-    int fds[2];
-    apr_status_t rv;
+/* -- the looker -- */
 
-    apr_pool_create(&ptemp, w->p);
-    rv = ag_sock_pair(fds);
-    if (rv == APR_SUCCESS) {
-        const char *uid = apr_psprintf(ptemp, "%ld", (long)w->core_uid), *gid = apr_psprintf(ptemp, "%ld", (long)w->core_gid);
-        const char *argv[] = {w->self.path, "core", uid, gid, NULL};
-        ag_child_t child = {.argv = argv, .fds = {-1, 2, 2, fds[1]}, .nfds = 4};
-        rv = ag_child_start(&child, &w->core_pid);
-        close(fds[1]);
-        if (rv != APR_SUCCESS)
-            close(fds[0]);
-    }
-    if (rv != APR_SUCCESS) {
-        ag_log(AG_LOG_ERROR, "PSG0016", "helper.no_core: %s; tried again in a second", ag_text_error(ptemp, rv));
-        ag_loop_timer_start(w->core_timer, apr_time_from_sec(1));
-    } else {
-        ag_loop_child(w->loop, w->core_pid, on_core_exit, w);
-        w->core = hp_chan_create(w->loop, fds[0], on_core_message, w);
-        send_settings(w);
-        send_listener(w);
-        hp_apps_core(w->apps, w->core);
-    }
-    apr_pool_destroy(ptemp);
+static void looker_up(void *baton, int fd)
+{
+    send_fd(baton, HP_MSG_LOOKER, fd);
+    close(fd);
+}
+
+static int looker_down(void *baton)
+{
+    const hp_watchdog_t *w = baton;
+
+    return w->phase == RUNNING;
+}
+
+static void make_wards(hp_watchdog_t *w)
+{
+    const char *uid = apr_psprintf(w->p, "%ld", (long)w->core_uid), *gid = apr_psprintf(w->p, "%ld", (long)w->core_gid);
+    const char *core[] = {w->self.path, "core", uid, gid, NULL}, *looker[] = {w->self.path, "looker", NULL};
+    hp_ward_role_t core_role = {.name = "core", .argv = apr_pmemdup(w->p, core, sizeof core), .up = core_up, .down = core_down, .baton = w};
+    hp_ward_role_t looker_role = {.name = "looker",
+                                  .argv = apr_pmemdup(w->p, looker, sizeof looker),
+                                  .follows = 1,
+                                  .up = looker_up,
+                                  .down = looker_down,
+                                  .baton = w};
+
+    w->core_ward = hp_ward_create(w->loop, &core_role, w->p);
+    w->looker_ward = hp_ward_create(w->loop, &looker_role, w->p);
 }
 
 /* -- from the Apache parent -- */
@@ -367,8 +323,7 @@ static void upgrade(hp_watchdog_t *w)
     rv = hp_upgrade_exec(w->self.path, state);
     ag_log(AG_LOG_ERROR, "PSG0023", "helper.upgrade: %s cannot be run: %s; restart Apache", w->self.path, ag_text_error(w->settings_pool, rv));
     hp_upgrade_note(&w->self, w->self.path);
-    if (w->core_pid)
-        kill(w->core_pid, SIGKILL); /* it was told to end; another takes its place */
+    hp_ward_kill(w->core_ward); /* it was told to end; another takes its place */
 }
 
 static void on_settings(hp_watchdog_t *w, const char *data, apr_size_t len, const int *fds, int nfds)
@@ -452,7 +407,7 @@ static void on_look(void *baton)
         return;
     }
     ag_log(AG_LOG_WARN, "PSG0019", "instance.recreated: somebody removed %s; it is back, nothing was lost", hp_instance_path(w->instance));
-    send_listener(w);
+    send_fd(w, HP_MSG_LISTEN, w->listener);
     tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->listener);
 }
 
@@ -506,7 +461,6 @@ static void on_inherited_timer(void *baton)
 
 static void watch(hp_watchdog_t *w, int fresh)
 {
-    w->core_timer = ag_loop_timer_create(w->loop, start_core, w);
     w->stop_timer = ag_loop_timer_create(w->loop, on_stop_timer, w);
     w->reload_timer = ag_loop_timer_create(w->loop, on_reload_timer, w);
     if (fresh && hp_instance_inherit(w->instance) > 0)
@@ -567,10 +521,11 @@ int hp_watchdog_run(const char *state)
     w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, p);
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
     hp_apps_on_exit(w->apps, end_when_empty, w);
+    make_wards(w);
     watch(w, !state);
     if (state)
         hp_apps_restore(w->apps, &in);
-    start_core(w);
+    hp_ward_start(w->core_ward);
     raise(SIGCHLD); /* children that ended between two programs have sent theirs already */
     ag_loop_run(w->loop);
     return 0;
