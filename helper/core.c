@@ -3,6 +3,7 @@
 #include "apr-glue/log.h"
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
+#include "helper/admin.h"
 #include "helper/msg.h"
 #include "helper/report.h"
 #include "helper/request.h"
@@ -27,6 +28,7 @@ typedef struct {
     hp_context_t ctx;
     hp_pool_t *pool;
     hp_conn_server_t server;
+    hp_admin_t *admin;
     apr_pool_t *settings_pool;
     int listener;
     ag_loop_io_t *accept_io;
@@ -107,6 +109,7 @@ static void stop(hp_core_t *core)
 {
     core->ctx.stopping = 1;
     ag_loop_io_destroy(&core->accept_io);
+    hp_admin_stop(core->admin);
     hp_pool_stopping(core->pool);
     on_stop_timer(core);
 }
@@ -185,7 +188,7 @@ static void take_message(hp_core_t *core, const char *data, apr_size_t len, cons
         hp_chan_destroy(&core->ctx.looker);
         core->ctx.looker = hp_chan_create(core->ctx.loop, fds[0], on_looker, core);
     } else if (type == HP_MSG_ADMIN && nfds == 1) {
-        close(fds[0]);
+        hp_admin_listen(core->admin, fds[0]);
     } else if (type == HP_MSG_STOP) {
         stop(core);
     } else if (!hp_pool_news(core->pool, type, &in, fds, nfds)) {
@@ -266,6 +269,7 @@ int hp_core_run(const char *uid, const char *gid)
     core->server.handler = &hp_request_handler;
     core->server.baton = core->pool;
     LIST_INIT(&core->server.conns);
+    core->admin = hp_admin_create(&core->ctx, &(hp_endpoint_t){core->pool, &core->server, ag_loop_now()});
     core->accept_timer = ag_loop_timer_create(core->ctx.loop, on_accept_timer, core);
     core->stop_timer = ag_loop_timer_create(core->ctx.loop, on_stop_timer, core);
     ag_loop_run(core->ctx.loop);

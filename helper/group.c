@@ -560,7 +560,7 @@ void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts)
     *facts = (hp_group_facts_t){.name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
                                 .startup_file = config->startup_file, .generation = group->generation, .queued = group->queued,
                                 .starting = count(group, &any_ready).starting, .failure = group->failure, .owner = group->owner,
-                                .created = group->created};
+                                .created = group->created, .options = config->options};
 }
 
 void hp_group_restart(hp_group_t *group, int rolling, const char *why)

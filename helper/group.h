@@ -77,6 +77,7 @@ typedef struct {
     const hp_report_t *failure; /* of the last start, while there is no success; or NULL */
     uid_t owner;                /* of its folder; (uid_t)-1: not known */
     apr_time_t created;
+    const ag_options_t *options;
 } hp_group_facts_t;
 void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts);
 

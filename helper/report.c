@@ -37,6 +37,7 @@ hp_report_t *hp_report_create(apr_pool_t *parent, int status, const char *title,
     report->p = p;
     report->status = status;
     report->id = ag_text_random(p, 8);
+    report->date = apr_time_now();
     report->title = apr_pstrdup(p, title);
     report->sentence = apr_pstrdup(p, sentence);
     report->details = apr_pstrdup(p, details ? details : "");

@@ -13,6 +13,7 @@ typedef struct {
     const char *sentence; /* for the administrator and the developer: the cause */
     const char *details;  /* the application's own words, or "" */
     int retry_after;      /* seconds, 0: not said */
+    apr_time_t date;      /* when it was made */
 } hp_report_t;
 
 /* A report in a pool of its own below `parent`. */
