@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+
+#define NOTICE_LIMIT apr_time_from_sec(1) /* for an application to see that its request is over */
 
 hp_exchange_t *hp_exchange_create(hp_context_t *ctx, hp_conn_t *conn, const hp_head_t *head)
 {
@@ -32,11 +35,87 @@ void hp_exchange_destroy(hp_exchange_t *r)
     if (r->in_begin)
         return; /* whoever is inside still looks at it */
     ag_loop_timer_destroy(&r->timer);
+    ag_loop_timer_destroy(&r->limit_timer);
     hp_spool_clear(&r->up);
     free(r->unsent);
     free(r->head);
     free(r);
 }
+
+/* The client has its answer, and nothing to do with the exchange any more. */
+static void respond(hp_exchange_t *r, const hp_report_t *report, int friendly)
+{
+    int how = (friendly ? HP_REPORT_FRIENDLY : 0) | (r->is_head ? HP_REPORT_HEAD : 0) | (r->body_over ? 0 : HP_REPORT_CLOSE);
+    apr_pool_t *ptemp;
+    struct iovec iov;
+
+    if (!r->conn)
+        return;
+    apr_pool_create(&ptemp, r->ctx->p);
+    iov.iov_base = (void *)(uintptr_t)hp_report_response(report, how, ptemp, &iov.iov_len);
+    hp_conn_write(r->conn, &iov, 1);
+    hp_conn_done(r->conn, r->body_over);
+    r->conn = NULL;
+    apr_pool_destroy(ptemp);
+}
+
+/* -- PassengerMaxRequestTime -- */
+
+static void tell_late(hp_exchange_t *r, const char *whose)
+{
+    apr_time_t took = ag_loop_now() - r->waiter.work.since;
+    char sentence[96];
+    hp_report_t *report;
+
+    snprintf(sentence, sizeof sentence, "The request was not answered within %d seconds (PassengerMaxRequestTime).", r->limit);
+    report = hp_report_create(r->ctx->p, 504, "The application did not answer in time", sentence, "");
+    ag_log(AG_LOG_ERROR, "PSG0158", "request.timeout: %s: process %ld of %s, %ld s (PassengerMaxRequestTime)%s%s (error id %s)",
+           hp_head_line(r->waiter.work.pairs, r->waiter.work.pairs_len, report->p), (long)r->process->pid, r->process->spec->app_root,
+           (long)apr_time_sec(took), whose, r->begun && r->conn ? "; the response was cut" : "", report->id);
+    if (r->begun && r->conn) {
+        hp_conn_break(r->conn);
+        r->conn = NULL;
+    }
+    respond(r, report, 0);
+    hp_report_destroy(&report);
+}
+
+/* Where it is the client that is slow the process is not to blame: it is given the chance to show that. */
+static void on_limit(void *baton)
+{
+    hp_exchange_t *r = baton;
+
+    if (r->at_end)
+        return; /* the last word is being awaited already */
+    if (r->paused_at) {
+        tell_late(r, "; the client takes the response too slowly");
+    } else if (!r->overdue && !r->body_over && r->link && r->unsent_at == r->unsent_len && hp_spool_len(&r->up) == 0) {
+        tell_late(r, "; the client sends the body too slowly");
+        r->overdue = r->body_over = r->shut = 1;
+        shutdown(r->link->fd, SHUT_WR);
+        ag_loop_timer_start(r->limit_timer, NOTICE_LIMIT);
+        return;
+    } else {
+        hp_process_stuck(r->process);
+        if (!r->overdue)
+            tell_late(r, "");
+    }
+    hp_exchange_abandon(r);
+}
+
+void hp_exchange_start(hp_exchange_t *r, hp_process_t *process)
+{
+    r->process = process;
+    r->state = HP_EXCHANGE_SERVING;
+    r->tries++;
+    if (r->limit == 0)
+        return;
+    if (!r->limit_timer)
+        r->limit_timer = ag_loop_timer_create(r->ctx->loop, on_limit, r);
+    ag_loop_timer_start(r->limit_timer, apr_time_from_sec(r->limit));
+}
+
+/* -- its way -- */
 
 void hp_exchange_submit(hp_exchange_t *r)
 {
@@ -54,6 +133,8 @@ void hp_exchange_leave(hp_exchange_t *r, int keep_link, int broken)
     hp_process_t *process = r->process;
 
     r->process = NULL;
+    if (r->limit_timer)
+        ag_loop_timer_stop(r->limit_timer);
     if (keep_link)
         hp_app_link_keep(&r->link);
     else
@@ -76,19 +157,8 @@ int hp_exchange_again(hp_exchange_t *r, int unreachable)
 
 void hp_exchange_answer(hp_exchange_t *r, const hp_report_t *report, int friendly)
 {
-    apr_pool_t *ptemp;
-    struct iovec iov;
-
     r->state = HP_EXCHANGE_OVER;
-    if (r->conn) {
-        apr_pool_create(&ptemp, r->ctx->p);
-        iov.iov_base = (void *)(uintptr_t)hp_report_response(report, (friendly ? HP_REPORT_FRIENDLY : 0) | (r->is_head ? HP_REPORT_HEAD : 0) |
-                                                                       (r->body_over ? 0 : HP_REPORT_CLOSE),
-                                                               ptemp, &iov.iov_len);
-        hp_conn_write(r->conn, &iov, 1);
-        hp_conn_done(r->conn, r->body_over);
-        apr_pool_destroy(ptemp);
-    }
+    respond(r, report, friendly);
     hp_exchange_destroy(r);
 }
 
@@ -106,6 +176,10 @@ void hp_exchange_fail(hp_exchange_t *r, const char *sentence, int unreachable)
     long pid = r->process ? (long)r->process->pid : 0;
     char text[256];
 
+    if (r->overdue) {
+        hp_exchange_abandon(r);
+        return;
+    }
     snprintf(text, sizeof text, "process %ld: %s", pid, sentence);
     hp_exchange_leave(r, 0, unreachable);
     if (r->conn && !r->begun) {

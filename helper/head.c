@@ -89,6 +89,30 @@ apr_status_t hp_head_parse(hp_head_t *head, const char *pairs, apr_size_t len)
     return whole_pairs(head, head->env) ? APR_SUCCESS : APR_EGENERAL;
 }
 
+const char *hp_head_pair(const char *pairs, apr_size_t len, const char *name)
+{
+    const char *at = pairs, *end = pairs + len;
+
+    while (at < end) {
+        const char *value = at + strlen(at) + 1;
+        if (strcmp(at, name) == 0)
+            return value;
+        at = value + strlen(value) + 1;
+    }
+    return NULL;
+}
+
+const char *hp_head_line(const char *pairs, apr_size_t len, apr_pool_t *p)
+{
+    const char *method = hp_head_pair(pairs, len, "REQUEST_METHOD"), *uri = hp_head_pair(pairs, len, "REQUEST_URI");
+    const char *host = hp_head_pair(pairs, len, "HTTP_HOST");
+
+    if (!host)
+        host = hp_head_pair(pairs, len, "SERVER_NAME");
+    return apr_psprintf(p, "%s %s://%s%s", method ? method : "-", hp_head_pair(pairs, len, "HTTPS") ? "https" : "http", host ? host : "",
+                        uri ? uri : "/");
+}
+
 hp_head_framing_t hp_head_framing(const ag_http_head_t *response, int is_head)
 {
     if (ag_http_head_bodyless(response->status, is_head))

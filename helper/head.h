@@ -19,6 +19,11 @@ typedef struct {
 /* `pairs` ends with a NUL. APR_EGENERAL when they are not name-value pairs, or a number makes no sense. */
 apr_status_t hp_head_parse(hp_head_t *head, const char *pairs, apr_size_t len) AG_MUST_CHECK;
 
+/* The value of the first pair of this name in what hp_head_parse has approved; NULL without one. */
+const char *hp_head_pair(const char *pairs, apr_size_t len, const char *name);
+/* "GET http://host/uri", as the pairs say it, in pool p. */
+const char *hp_head_line(const char *pairs, apr_size_t len, apr_pool_t *p);
+
 /* How a body is framed. */
 typedef enum { HP_HEAD_NONE, HP_HEAD_LENGTH, HP_HEAD_CHUNKED, HP_HEAD_CLOSE } hp_head_framing_t;
 

@@ -2,10 +2,11 @@
 #include <string.h>
 
 static const hp_kind_t kinds[] = {
-    {"python", "python", "PassengerPython", {"python3", "python", NULL}, "wsgi-loader.py", "Passenger PythonApp", offsetof(ag_options_t, python)},
-    {"ruby", "ruby", "PassengerRuby", {"ruby", NULL}, NULL, "Passenger RubyApp", offsetof(ag_options_t, ruby)},
-    {"nodejs", "nodejs", "PassengerNodejs", {"node", NULL}, NULL, "Passenger NodejsApp", offsetof(ag_options_t, nodejs)},
-    {"meteor", "ruby", "PassengerRuby", {"ruby", NULL}, NULL, "Passenger MeteorApp", offsetof(ag_options_t, ruby)},
+    {"python", "python", "PassengerPython", {"python3", "python", NULL}, "wsgi-loader.py", "Passenger PythonApp",
+     offsetof(ag_options_t, python), 1},
+    {"ruby", "ruby", "PassengerRuby", {"ruby", NULL}, NULL, "Passenger RubyApp", offsetof(ag_options_t, ruby), 0},
+    {"nodejs", "nodejs", "PassengerNodejs", {"node", NULL}, NULL, "Passenger NodejsApp", offsetof(ag_options_t, nodejs), 0},
+    {"meteor", "ruby", "PassengerRuby", {"ruby", NULL}, NULL, "Passenger MeteorApp", offsetof(ag_options_t, ruby), 0},
 };
 
 const hp_kind_t *hp_kind_find(const char *name)

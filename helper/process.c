@@ -17,6 +17,8 @@
 #define WORDS_LIMIT (64 * 1024)
 #define READ_AT_ONCE 16384
 #define EXIT_NEWS_LIMIT apr_time_from_sec(1) /* for the news that an unreachable process has simply ended */
+#define STACK_TIME   (apr_time_from_sec(1) / 5) /* for a stuck process to write where it is */
+#define STUCK_LIMIT  apr_time_from_sec(60) /* for the other requests in it */
 #define FINISH_LIMIT apr_time_from_sec(60) /* for the application to end by itself, as Passenger's users know it */
 
 static void transit(hp_process_t *process, hp_process_state_t to, const char *why)
@@ -244,6 +246,9 @@ static void on_timer(void *baton)
     else if (process->suspect && process->state == HP_PROCESS_DRAINING)
         ag_log(AG_LOG_ERROR, "PSG0104", "app.unreachable: process %ld of %s takes no connections; it is replaced", (long)process->pid,
                process->spec->app_root);
+    else if (process->stuck && process->state == HP_PROCESS_DRAINING)
+        ag_log(process->in_flight > 0 ? AG_LOG_ERROR : AG_LOG_INFO, "PSG0157", "app.stuck: process %ld of %s is killed, inflight=%d",
+               (long)process->pid, process->spec->app_root, process->in_flight);
     else
         ag_log(AG_LOG_WARN, "PSG0101", "app.kill_forced: process %ld of %s did not end by itself", (long)process->pid, process->spec->app_root);
     hp_process_kill(process);
@@ -413,13 +418,20 @@ void hp_process_begin(hp_process_t *process, hp_process_work_t *work)
     process->requests++;
 }
 
+static void end_stuck(hp_process_t *process)
+{
+    ag_loop_timer_start(process->timer, process->stack_at ? process->stack_at + STACK_TIME - ag_loop_now() : 0);
+}
+
 void hp_process_end(hp_process_t *process, hp_process_work_t *work)
 {
     assert(process->in_flight > 0);
     TAILQ_REMOVE(&process->work, work, entry);
     process->in_flight--;
     process->last_used = ag_loop_now();
-    if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && !process->suspect)
+    if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && process->stuck)
+        end_stuck(process);
+    else if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && !process->suspect)
         finish(process);
     hp_process_release(process);
 }
@@ -444,6 +456,26 @@ void hp_process_suspect(hp_process_t *process)
     process->suspect = 1;
     transit(process, HP_PROCESS_DRAINING, "unreachable");
     ag_loop_timer_start(process->timer, EXIT_NEWS_LIMIT);
+}
+
+void hp_process_stuck(hp_process_t *process)
+{
+    const hp_kind_t *kind = hp_kind_find(process->spec->kind);
+
+    if (process->stuck || (process->state != HP_PROCESS_READY && process->state != HP_PROCESS_DRAINING))
+        return;
+    process->stuck = 1;
+    if (process->state == HP_PROCESS_READY)
+        transit(process, HP_PROCESS_DRAINING, "stuck");
+    close_idle(process);
+    if (kind && kind->stacks) {
+        order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_STACK);
+        process->stack_at = ag_loop_now();
+    }
+    if (process->in_flight > 0)
+        ag_loop_timer_start(process->timer, STUCK_LIMIT);
+    else
+        end_stuck(process);
 }
 
 void hp_process_kill(hp_process_t *process)

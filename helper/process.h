@@ -57,6 +57,7 @@ struct hp_process_t {
     int suspect; /* it took no connection: it has ended, or is ended soon */
     int worn;    /* to be replaced: it has served enough, or grown too large */
     int stuck;   /* a request in it will never be answered */
+    apr_time_t stack_at; /* when it was asked where it is */
     apr_uint64_t rss; /* bytes, when last measured */
     unsigned cpu;     /* percent of one processor, the same */
     hp_handshake_t handshake;
@@ -108,6 +109,9 @@ void hp_process_end(hp_process_t *process, hp_process_work_t *work);
 void hp_process_retire(hp_process_t *process);
 /* It can't be connected to: no more requests; most likely news of its end is on the way, otherwise it is ended in a second. */
 void hp_process_suspect(hp_process_t *process);
+/* A request in it will never be answered: no more requests; the others may finish, for a minute; then its process group is killed. Where the
+ * loader can, it is asked at once to write where it is to the log. */
+void hp_process_stuck(hp_process_t *process);
 /* Ends now. */
 void hp_process_kill(hp_process_t *process);
 /* Tells the watchdog what an heir of this core must know, if it changed. */

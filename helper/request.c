@@ -33,9 +33,7 @@ static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
     apr_status_t rv = hp_app_link_get(&r->link, process, on_link, r);
     char text[128];
 
-    r->process = process;
-    r->state = HP_EXCHANGE_SERVING;
-    r->tries++;
+    hp_exchange_start(r, process);
     if (rv == APR_SUCCESS) {
         hp_upload_begin(r);
     } else if (our_fault(rv)) {
@@ -157,6 +155,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     r = hp_exchange_create(hp_pool_context(pool), conn, &head);
     r->group = group;
     r->buffered = known->options->buffer_upload;
+    r->limit = known->options->max_request_time;
     r->waiter.serve = serve;
     r->waiter.refuse = refuse;
     rv = hp_upload_first(r, in->body, in->body_len, &in->used);

@@ -1,4 +1,4 @@
-# One request's life when something is wrong around it: no room on the disk.
+# One request's life when something is wrong around it: applications that never answer, no room on the disk.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -7,7 +7,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 for my $mpm (Harness->mpms) {
-    for my $part (qw(disk_full)) {
+    for my $part (qw(disk_full stuck spared held_up)) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
@@ -52,4 +52,118 @@ sub disk_full {
     is $r->status, 503, 'a body that cannot be kept is refused';
     is $h->post('/', 'x' x 100_000)->json->{length}, 100_000, '... and others are not';
     is $h->core, $core, 'the core lives';
+}
+
+sub stuck_app { return <<'END' }
+import os, time
+from urllib.parse import parse_qs
+def sleeping_for_ever():
+    child = os.fork()
+    if child == 0:
+        time.sleep(1000)
+        os._exit(0)
+    print("child %d" % child, flush=True)
+    time.sleep(1000)
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path.startswith("/sleep"):
+        sleeping_for_ever()
+    if path == "/late":
+        start_response("200 OK", [])
+        return trickle()
+    if path == "/stop":
+        import signal
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if path == "/read":
+        environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+def trickle():
+    while True:
+        yield b"drop"
+        time.sleep(0.05)
+END
+
+# PassengerMaxRequestTime: 504 in time, others go on being served, the process and whatever it has started are gone, the log says where it was.
+sub stuck {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->make_app('stuck', { 'passenger_wsgi.py' => stuck_app() });
+    my $children = $mpm eq 'prefork' ? "StartServers 10\nMinSpareServers 10\n" : '';
+    $h->start(conf => "${children}DocumentRoot $app/public\nPassengerMaxPoolSize 4\nPassengerMinInstances 4\nPassengerMaxRequestTime 2\n"
+        . "<Location /sleep/long>\nPassengerMaxRequestTime 4\n</Location>");
+    is $h->get('/')->status, 200, 'it serves';
+    wait_for { $h->apps == 4 } 'four processes', 20;
+    $h->allow_log(qr/PSG0158: request\.timeout/);
+    my $begin = time;
+    my @c = at_once($h, 4, '/sleep?x=1');
+    wait_for { (() = $h->log_text =~ /child \d+/g) == 4 } 'four that sleep';
+    my ($fifth) = at_once($h, 1, '/');
+    my @status = map { $_->read_response('GET')->status } @c;
+    my $took = time - $begin;
+    is "@status", '504 504 504 504', 'four that never end are answered 504';
+    cmp_ok $took, '>=', 1.9, '... not before the limit';
+    cmp_ok $took, '<', 5, '... and soon after it';
+    is $fifth->read_response('GET')->status, 200, 'the fifth is answered';
+    like $h->log_text, qr{PSG0158: request\.timeout: GET http://localhost/sleep\?x=1: process \d+ of \S+, 2 s \(PassengerMaxRequestTime\) \(error id},
+        'the log says which request';
+    soon { (() = $h->log_text =~ /in sleeping_for_ever/g) == 4 } '... and where each was';
+    my @children = $h->log_text =~ /child (\d+)/g;
+    soon { !grep { Proc::alive($_) } @children } '... and what they have started is gone';
+    cmp_ok scalar($h->apps), '<=', 4, 'never more processes than allowed';
+
+    my $long = $h->client(timeout => 30);
+    $begin = time;
+    is $long->get('/sleep/long')->status, 504, 'a limit of its own for a location';
+    cmp_ok time - $begin, '>', 3.9, '... is not the server\'s';
+    $h->allow_log('PSG0688');
+    my ($late) = at_once($h, 1, '/late');
+    my $r = $late->read_response('GET');
+    is $r->status, 200, 'a response that trickles for ever';
+    ok !$r->complete, '... is cut';
+    like $h->expect_log(qr/request\.timeout: GET \S+late/), qr/the response was cut/, '... and the log says so';
+    is $h->get('/stop')->status, 504, 'an application that was stopped is answered for';
+    is $h->get('/')->status, 200, '... and replaced';
+}
+
+# The other requests in a stuck process are finished.
+sub spared {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('raw');
+    $h->start(conf => "DocumentRoot $app/public\nPassengerMaxPoolSize 2\nPassengerForceMaxConcurrentRequestsPerProcess 3\n"
+        . "<Location /stuck>\nPassengerMaxRequestTime 1\n</Location>");
+    my $pid = $h->get('/')->json->{pid};
+    $h->allow_log(qr/PSG0158: request\.timeout/);
+    my $ok = 'send=HTTP/1.1%20200%20OK%0d%0aContent-Length:%202%0d%0a%0d%0aok';
+    my @others = at_once($h, 2, "/other?log=begun&wait=2.5&$ok");
+    wait_for { (() = $h->log_text =~ /output: begun/g) == 2 } 'two others';
+    is $h->get('/stuck?log=stuck&hang')->status, 504, 'one of three never ends';
+    my $next = $h->get('/')->json->{pid};
+    isnt $next, $pid, 'its process gets no more requests';
+    ok Proc::alive($pid), '... but lives';
+    is join(' ', map { my $r = $_->read_response('GET'); $r->status . $r->body } @others), '200ok 200ok', '... until the others are served';
+    soon { !Proc::alive($pid) } '... and is ended then';
+}
+
+# Clients that are slow themselves cost no process.
+sub held_up {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->make_app('stuck', { 'passenger_wsgi.py' => stuck_app() });
+    $h->start(conf => "DocumentRoot $app/public\nPassengerMaxInstances 1\nPassengerMaxRequestTime 1\nPassengerBufferUpload off");
+    my $pid = $h->get('/')->body;
+    $h->allow_log(qr/PSG0158: request\.timeout/);
+    my $c = $h->client;
+    $c->write_request('POST', '/read', 'Content-Length' => 100_000);
+    $c->send('x' x 5000);
+    is $c->read_response('POST')->status, 504, 'a body that never ends is answered 504';
+    is $h->get('/')->body, $pid, '... and the process serves on';
+    like $h->log_text, qr/the client sends the body too slowly/, '... and the log names the guilty';
+    $c = $h->client;
+    $c->write_request('POST', '/sleep', 'Content-Length' => 100_000);
+    $c->send('x' x 5000);
+    is $c->read_response('POST')->status, 504, 'a process that does not read';
+    $h->expect_log(qr/in sleeping_for_ever/);
+    isnt $h->get('/')->body, $pid, '... is replaced';
 }

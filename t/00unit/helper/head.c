@@ -52,6 +52,21 @@ static void requests(void)
     is_int((long long)head.env_len, 4, "... to the end");
 }
 
+static void pairs(void)
+{
+    static const char all[] = "REQUEST_METHOD\0PUT\0REQUEST_URI\0/a?b=c\0HTTP_X\0REQUEST_URI\0HTTP_HOST\0shop:8080\0HTTPS\0on\0EMPTY\0\0";
+    apr_pool_t *p;
+
+    apr_pool_create(&p, NULL);
+    is_str(hp_head_pair(PAIRS(all), "HTTP_HOST"), "shop:8080", "a pair");
+    is_str(hp_head_pair(PAIRS(all), "EMPTY"), "", "... an empty one, the last");
+    ok(!hp_head_pair(PAIRS(all), "shop:8080") && !hp_head_pair(PAIRS(all), "HTTP") && !hp_head_pair(PAIRS(all), ""), "... none");
+    ok(!hp_head_pair(PAIRS(""), "HTTP_HOST"), "... none in nothing");
+    is_str(hp_head_line(PAIRS(all), p), "PUT https://shop:8080/a?b=c", "what was asked");
+    is_str(hp_head_line(PAIRS("SERVER_NAME\0shop\0"), p), "- http://shop/", "... as far as it is known");
+    apr_pool_destroy(p);
+}
+
 /* The largest growth: line ends of one byte, no blanks, and as many fields as are taken. */
 static void response_grows(int fields, int is_head)
 {
@@ -112,6 +127,7 @@ static void response(void)
 int main(void)
 {
     requests();
+    pairs();
     response_grows(1, 0);
     response_grows(AG_HTTP_HEAD_FIELDS, 0);
     response_grows(AG_HTTP_HEAD_FIELDS, 1);
