@@ -1,38 +1,29 @@
 #include "helper/group.h"
 #include "apr-glue/log.h"
-#include "helper/msg.h"
-#include "helper/policy.h"
-#include "helper/route.h"
+#include "helper/wear.h"
 #include <apr_strings.h>
 #include <string.h>
 
-#define STAT_LIMIT  (apr_time_from_sec(1) / 5) /* a file system that does not answer must not hold requests up */
-#define CRASH_SOON  apr_time_from_sec(10)      /* a process that ends by itself before, without a request, counts as a failed start */
+#define CRASH_SOON   apr_time_from_sec(10)  /* a process that ends by itself before, without a request, counts as a failed start */
+#define QUIET_WAIT   apr_time_from_sec(1)   /* that a lone visitor waits for new code, when old code could answer */
+#define QUIET_QUEUE  2                      /* more than that are a crowd */
+#define FORGET_AFTER apr_time_from_sec(600) /* of having neither processes nor visitors */
 
 struct hp_group_t {
-    TAILQ_ENTRY(hp_group_t) pool_entry;
-    hp_group_pool_t *pool;
+    hp_room_member_t member; /* processes and queue */
+    hp_room_t *room;
     hp_context_t *ctx;
     apr_pool_t *p;
     hp_config_kept_t kept;
+    hp_watch_t *watch;
+    apr_time_t created, used_at; /* used_at: when a request came last */
+    int users;
+    uint32_t started; /* processes so far */
 
-    TAILQ_HEAD(, hp_process_t) processes;
-    int used;            /* length of the list */
-    uint32_t generation; /* of the code; processes of earlier ones serve only until one of this is ready */
-    uint32_t started;    /* processes so far */
-
-    TAILQ_HEAD(, hp_group_waiter_t) queue;
-    int queued; /* length of the list */
-    ag_loop_timer_t *queue_timer;
-
-    apr_time_t created;
-    uid_t owner; /* of the folder */
-    uint64_t cookie;
-    int stat_pending; /* the watchdog was asked; requests wait for the answer */
-    int stat_known;   /* an answer has come, so that changes can be told */
-    apr_time_t stat_at;
-    uint64_t restart_stamp, startup_stamp;
-    ag_loop_timer_t *stat_timer;
+    apr_time_t restarted_at; /* when the newest generation began */
+    apr_interval_time_t boot; /* that the last process took to be ready */
+    apr_time_t quiet_until;   /* until then requests wait for a successor although others could serve; 0: they do not */
+    ag_loop_timer_t *quiet_timer;
 
     int failures;         /* starts that failed in a row */
     apr_time_t next_try;  /* not before; 0: at once */
@@ -40,141 +31,98 @@ struct hp_group_t {
     ag_loop_timer_t *retry_timer;
 };
 
-static void advance(hp_group_t *group);
+static void advance(void *baton);
 
-/* -- what there is -- */
-
-/* Counted when asked for: a handful of processes, and no second bookkeeping that could differ from the list. */
-static hp_policy_counts_t count(const hp_group_t *group, int *pany_ready)
+static const ag_options_t *options(const hp_group_t *group)
 {
-    const ag_settings_t *settings = group->ctx->settings;
-    const ag_options_t *options = group->kept.now.options;
-    hp_policy_counts_t c = {.queued = group->queued, .min = options->min_instances, .max = (int)settings->max_instances_per_app,
-                            .used = group->used, .pool_used = group->pool->used, .pool_max = (int)settings->max_pool_size};
-    const hp_process_t *process;
-    int old = 0;
-
-    TAILQ_FOREACH (process, &group->processes, entry) {
-        if (process->generation != group->generation)
-            old += process->state == HP_PROCESS_READY;
-        else if (process->state == HP_PROCESS_READY)
-            c.ready++;
-        else if (process->state == HP_PROCESS_STARTING && !process->failed)
-            c.starting++;
-    }
-    *pany_ready = c.ready + old;
-    if (options->max_instances > 0 && (c.max == 0 || options->max_instances < c.max))
-        c.max = options->max_instances;
-    if (old > 0 && c.min == 0)
-        c.min = 1; /* otherwise nothing would ever replace them */
-    return c;
+    return group->kept.now.options;
 }
 
-static hp_process_t *choose(const hp_group_t *group)
+static const char *name(const hp_group_t *group)
 {
-    hp_route_candidate_t best = {0}, candidate;
-    hp_process_t *process, *chosen = NULL;
+    return group->kept.now.name;
+}
 
-    TAILQ_FOREACH (process, &group->processes, entry) {
-        if (!hp_process_free(process))
-            continue;
-        candidate = (hp_route_candidate_t){process->generation, process->in_flight};
-        if (!chosen || hp_route_better(&candidate, &best)) {
-            best = candidate;
-            chosen = process;
-        }
-    }
-    return chosen;
+static hp_policy_counts_t count(const hp_group_t *group)
+{
+    hp_policy_counts_t c = {.max = (int)group->ctx->settings->max_instances_per_app};
+    int own = options(group)->max_instances;
+
+    if (own > 0 && (c.max == 0 || own < c.max))
+        c.max = own;
+    hp_room_count(group->room, &group->member, &c);
+    return c;
 }
 
 /* -- refusing -- */
 
 static int friendly(const hp_group_t *group)
 {
-    const ag_options_t *options = group->kept.now.options;
+    int chosen = options(group)->friendly_error_pages;
 
-    return options->friendly_error_pages >= 0 ? options->friendly_error_pages : strcmp(options->app_env, "development") == 0;
-}
-
-static void dequeue(hp_group_t *group, hp_group_waiter_t *waiter)
-{
-    assert(waiter->queued && group->queued > 0);
-    TAILQ_REMOVE(&group->queue, waiter, entry);
-    waiter->queued = 0;
-    group->queued--;
+    return chosen >= 0 ? chosen : strcmp(options(group)->app_env, "development") == 0;
 }
 
 static void refuse_all(hp_group_t *group, const hp_report_t *report)
 {
-    hp_group_waiter_t *waiter;
+    hp_queue_waiter_t *waiter;
 
-    while ((waiter = TAILQ_FIRST(&group->queue))) {
-        dequeue(group, waiter);
+    while ((waiter = TAILQ_FIRST(&group->member.queue.waiters))) {
+        hp_queue_remove(&group->member.queue, waiter);
         waiter->refuse(waiter, report, friendly(group));
     }
 }
 
-static void refuse_busy(hp_group_t *group, hp_group_waiter_t *waiter, const char *sentence)
+static void refuse_busy(hp_group_t *group, hp_queue_waiter_t *waiter, int status, const char *sentence)
 {
-    hp_report_t *report = hp_report_create(group->p, 503, "This website is under heavy load", sentence, "");
+    hp_report_t *report = hp_report_create(group->p, status, "This website is under heavy load", sentence, "");
 
     report->retry_after = 5;
     waiter->refuse(waiter, report, friendly(group));
     hp_report_destroy(&report);
 }
 
-static void on_queue_timer(void *baton)
+static void on_expired(void *baton, hp_queue_waiter_t *waiter)
 {
     hp_group_t *group = baton;
-    apr_time_t now = ag_loop_now();
-    hp_group_waiter_t *waiter = TAILQ_FIRST(&group->queue), *next;
 
-    for (; waiter; waiter = next) {
-        next = TAILQ_NEXT(waiter, entry);
-        if (waiter->deadline == 0)
-            continue;
-        if (waiter->deadline > now) {
-            ag_loop_timer_start(group->queue_timer, waiter->deadline - now);
-            return;
-        }
-        dequeue(group, waiter);
-        ag_log(AG_LOG_WARN, "PSG0110", "queue.timeout: %s: a request waited longer than PassengerMaxRequestQueueTime", group->kept.now.name);
-        refuse_busy(group, waiter, "The request waited longer than PassengerMaxRequestQueueTime for a process.");
-    }
-}
-
-static void enqueue(hp_group_t *group, hp_group_waiter_t *waiter)
-{
-    int seconds = group->kept.now.options->max_request_queue_time;
-
-    TAILQ_INSERT_TAIL(&group->queue, waiter, entry);
-    waiter->queued = 1;
-    group->queued++;
-    waiter->work.since = ag_loop_now();
-    waiter->deadline = seconds > 0 ? ag_loop_now() + apr_time_from_sec(seconds) : 0;
-    if (seconds > 0 && !ag_loop_timer_active(group->queue_timer))
-        ag_loop_timer_start(group->queue_timer, apr_time_from_sec(seconds));
+    ag_log(AG_LOG_WARN, "PSG0110", "queue.timeout: %s: a request waited for %d s (PassengerMaxRequestQueueTime)", name(group),
+           waiter->max_wait);
+    refuse_busy(group, waiter, 504, "The request waited longer than PassengerMaxRequestQueueTime for a process.");
 }
 
 /* -- processes coming and going -- */
 
+static int rolling(const hp_group_t *group)
+{
+    const ag_options_t *o = options(group);
+
+    if (o->rolling_restarts >= 0 || o->resist_deployment_errors > 0)
+        return o->rolling_restarts > 0 || o->resist_deployment_errors > 0;
+    return strcmp(o->app_env, "development") != 0;
+}
+
+static void over_with_starting(hp_group_t *group, hp_process_t *process)
+{
+    group->room->starting -= process->counted_starting;
+    process->counted_starting = 0;
+}
+
 static void on_ready(hp_process_t *process)
 {
     hp_group_t *group = process->group;
-    hp_process_t *other, *next;
 
-    group->next_try = 0;
+    over_with_starting(group, process);
+    group->next_try = group->quiet_until = 0;
+    group->member.fleet.proven = process->generation;
+    group->boot = ag_loop_now() - process->started;
     hp_report_destroy(&group->failure);
-    ag_log(AG_LOG_INFO, "PSG0112", "app.ready: process %ld of %s, generation %u, after %ld ms", (long)process->pid, group->kept.now.name,
-           process->generation, (long)((ag_loop_now() - process->started) / 1000));
-    for (other = TAILQ_FIRST(&group->processes); other; other = next) {
-        next = TAILQ_NEXT(other, entry);
-        if (other->generation != group->generation)
-            hp_process_retire(other);
-    }
+    ag_log(AG_LOG_INFO, "PSG0112", "app.ready: process %ld of %s, generation %u, after %ld ms", (long)process->pid, name(group),
+           process->generation, (long)(group->boot / 1000));
+    hp_fleet_relieve(&group->member.fleet, group->member.min, group->restarted_at);
     advance(group);
-    if (group->pool->starved)
-        hp_group_retry(group->pool); /* one that is idle can make room */
+    if (group->room->starved || group->room->wanting)
+        hp_room_retry(group->room); /* one that is idle can make room */
 }
 
 static void start_failed(hp_group_t *group)
@@ -184,36 +132,61 @@ static void start_failed(hp_group_t *group)
     ag_loop_timer_start(group->retry_timer, hp_policy_backoff(group->failures));
 }
 
+/* New code that has never run does not start: the old one goes on, or, where that is not wanted, nothing does. */
+static void deployment_failed(hp_group_t *group)
+{
+    hp_fleet_t *fleet = &group->member.fleet;
+    hp_policy_counts_t c = count(group);
+    hp_process_t *process;
+
+    if (fleet->proven == fleet->generation || c.outdated == 0 || fleet->held)
+        return;
+    if (options(group)->resist_deployment_errors != 0) {
+        ag_log(AG_LOG_ERROR, "PSG0117", "app.held: %s: generation %u does not start; earlier processes go on serving, and nothing is tried "
+               "until the next restart", name(group), fleet->generation);
+        fleet->held = 1;
+        return;
+    }
+    while ((process = hp_fleet_outworn(fleet)))
+        hp_process_retire(process);
+}
+
 static void on_failed(hp_process_t *process, const char *sentence, const char *details)
 {
     hp_group_t *group = process->group;
     hp_report_t *report;
 
-    if (process->generation != group->generation)
+    over_with_starting(group, process);
+    if (process->generation != group->member.fleet.generation)
         return; /* nobody waits for old code */
     start_failed(group);
+    group->quiet_until = 0;
     report = hp_report_create(group->p, 500, "This web application could not be started", sentence, details);
-    ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)",
-           group->kept.now.name, sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)), group->kept.now.startup_file);
+    ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)", name(group),
+           sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)), group->kept.now.startup_file);
     hp_report_destroy(&group->failure);
     group->failure = report;
+    deployment_failed(group);
     advance(group);
+    if (group->room->wanting)
+        hp_room_retry(group->room);
 }
 
 static void on_gone(hp_process_t *process)
 {
     hp_group_t *group = process->group;
-    hp_group_pool_t *pool = group->pool;
+    hp_fleet_t *fleet = &group->member.fleet;
 
-    TAILQ_REMOVE(&group->processes, process, entry);
-    group->used--;
-    pool->used--;
-    assert(group->used >= 0 && pool->used >= group->used);
+    over_with_starting(group, process);
+    TAILQ_REMOVE(&fleet->processes, process, entry);
+    fleet->used--;
+    group->room->used--;
+    assert(fleet->used >= 0 && group->room->used >= fleet->used && group->room->starting >= 0);
     process->group = NULL;
     if (process->crashed && !process->failed && process->requests == 0 && ag_loop_now() - process->started < CRASH_SOON)
         start_failed(group);
-    if (pool->starved)
-        hp_group_retry(pool);
+    if (group->room->starved || group->room->wanting)
+        hp_room_retry(group->room);
     else
         advance(group);
 }
@@ -224,9 +197,9 @@ static void count_in(hp_group_t *group, hp_process_t *process)
 {
     process->group = group;
     process->events = &process_events;
-    TAILQ_INSERT_TAIL(&group->processes, process, entry);
-    group->used++;
-    group->pool->used++;
+    TAILQ_INSERT_TAIL(&group->member.fleet.processes, process, entry);
+    group->member.fleet.used++;
+    group->room->used++;
 }
 
 /* The process may outlive this configuration, so it gets a copy of its own. */
@@ -234,338 +207,166 @@ static void start_process(hp_group_t *group)
 {
     const hp_config_t *config = &group->kept.now;
     hp_spec_t spec = {.group = config->name, .app_root = config->app_root, .kind = config->kind, .startup_file = config->startup_file,
-                      .base_uri = config->base_uri, .options = config->options, .generation = group->generation, .number = ++group->started};
+                      .base_uri = config->base_uri, .options = config->options, .generation = group->member.fleet.generation,
+                      .number = ++group->started};
+    hp_process_t *process;
     apr_pool_t *p;
 
+    assert(group->room->used < group->room->max);
     apr_pool_create(&p, group->ctx->p);
-    count_in(group, hp_process_create(group->ctx, p, hp_spec_copy(&spec, group->kept.env, group->kept.env_len, p), group, &process_events));
-    assert(group->pool->used <= (int)group->ctx->settings->max_pool_size);
-}
-
-/* -- making room -- */
-
-/* The process that would be missed least: idle, of a group that nobody waits for, unused for longest. Old code of `group` itself goes first. */
-static hp_process_t *least_useful(const hp_group_t *group)
-{
-    hp_group_t *other;
-    hp_process_t *process, *found = NULL;
-
-    TAILQ_FOREACH (process, &group->processes, entry) {
-        if (process->state == HP_PROCESS_READY && process->generation != group->generation)
-            return process;
-    }
-    TAILQ_FOREACH (other, &group->pool->groups, pool_entry) {
-        TAILQ_FOREACH (process, &other->processes, entry) {
-            if (process->state == HP_PROCESS_ENDING)
-                return NULL; /* room is on its way */
-            if (other != group && other->queued == 0 && process->state == HP_PROCESS_READY && process->in_flight == 0 &&
-                (!found || process->last_used < found->last_used))
-                found = process;
-        }
-    }
-    return found;
-}
-
-static void make_room(hp_group_t *group)
-{
-    hp_process_t *process = least_useful(group);
-
-    if (process) {
-        ag_log(AG_LOG_INFO, "PSG0114", "pool.evict: process %ld of %s makes room for %s", (long)process->pid, process->spec->group,
-               group->kept.now.name);
-        hp_process_retire(process);
-    }
-    group->pool->starved++;
-}
-
-/* Those that somebody waits for come first. */
-void hp_group_retry(hp_group_pool_t *pool)
-{
-    hp_group_t *group;
-
-    pool->starved = 0;
-    TAILQ_FOREACH (group, &pool->groups, pool_entry) {
-        if (group->queued > 0)
-            advance(group);
-    }
-    TAILQ_FOREACH (group, &pool->groups, pool_entry) {
-        if (group->queued == 0 && !pool->starved)
-            advance(group);
-    }
+    process = hp_process_create(group->ctx, p, hp_spec_copy(&spec, group->kept.env, group->kept.env_len, p), group, &process_events);
+    process->restart_stamp = hp_watch_stamp(group->watch);
+    process->counted_starting = 1;
+    group->room->starting++;
+    count_in(group, process);
 }
 
 /* -- the engine: called whenever something changed -- */
 
 static void serve_queue(hp_group_t *group)
 {
-    hp_group_waiter_t *waiter;
+    hp_queue_t *queue = &group->member.queue;
+    hp_queue_waiter_t *waiter, *next;
     hp_process_t *process;
 
-    while ((waiter = TAILQ_FIRST(&group->queue)) && (process = choose(group))) {
-        dequeue(group, waiter);
+    for (waiter = TAILQ_FIRST(&queue->waiters); waiter; waiter = next) {
+        next = TAILQ_NEXT(waiter, entry);
+        process = hp_fleet_choose(&group->member.fleet, waiter->sticky);
+        if (!process && !waiter->sticky)
+            return;
+        if (!process)
+            continue;
+        hp_queue_remove(queue, waiter);
         hp_process_begin(process, &waiter->work);
         waiter->serve(waiter, process);
+        next = TAILQ_FIRST(&queue->waiters); /* anything may have happened */
     }
 }
 
-static void advance(hp_group_t *group)
+/* Where nobody is but one visitor, most likely whoever deployed just now, new code and kept limits are worth a short wait; where a crowd is,
+ * or a start takes long, nothing is worth one. */
+static void be_quiet(hp_group_t *group)
 {
-    hp_policy_counts_t c;
-    int any_ready, n;
+    const hp_fleet_t *fleet = &group->member.fleet;
 
-    if (group->stat_pending)
+    if (hp_fleet_in_flight(fleet) > 0 || fleet->used == 0 || group->member.queue.len > QUIET_QUEUE || group->boot > QUIET_WAIT)
         return;
-    if (group->queued > 0)
-        serve_queue(group);
-    c = count(group, &any_ready);
-    if (group->ctx->stopping && !group->failure) /* what is starting has lost its watchdog, or is not kept by the next one */
-        group->failure = hp_report_create(group->p, 503, "This website is being restarted", "No process is left; none is started.", "");
-    if (group->failure && any_ready == 0 && (group->ctx->stopping || (c.starting == 0 && ag_loop_now() < group->next_try)))
-        refuse_all(group, group->failure);
-    if (group->ctx->stopping || ag_loop_now() < group->next_try)
-        return;
-    if (group->pool->starved && c.queued == 0)
-        return; /* another group's visitors need the room more than we need our spare processes */
-    if (group->failures > 0 && c.starting == 0 && c.queued == 0 && !any_ready)
-        return; /* what keeps failing is tried again when somebody asks for it */
-    for (n = hp_policy_spawns(&c); n > 0; n--)
-        start_process(group);
-    c = count(group, &any_ready);
-    if (hp_policy_starved(&c))
-        make_room(group);
+    group->quiet_until = ag_loop_now() + QUIET_WAIT;
+    ag_loop_timer_start(group->quiet_timer, QUIET_WAIT);
 }
 
-static void on_retry_timer(void *baton)
+static int quiet(hp_group_t *group)
+{
+    if (!group->quiet_until)
+        return 0;
+    if (ag_loop_now() >= group->quiet_until || group->member.queue.len > QUIET_QUEUE || group->member.fleet.held)
+        group->quiet_until = 0;
+    return group->quiet_until != 0;
+}
+
+/* A core that ends, or a start that has just failed, has no process to give. */
+static void refuse_hopeless(hp_group_t *group, const hp_policy_counts_t *c)
+{
+    int later = group->ctx->stopping;
+
+    if (c->ready + c->outdated > 0)
+        return;
+    if (later && !group->failure) { /* what is starting has lost its watchdog, or is not kept by the next one */
+        group->failure = hp_report_create(group->p, 503, "This website is being restarted", "No process is left; none is started.", "");
+        group->failure->retry_after = 1;
+    }
+    if (group->failure && (later || (c->starting == 0 && ag_loop_now() < group->next_try)))
+        refuse_all(group, group->failure);
+}
+
+static void start_what_is_wanted(hp_group_t *group)
+{
+    hp_policy_counts_t c = count(group);
+    int serving = c.ready + c.outdated;
+
+    if (group->room->starved && (c.queued == 0 || serving + c.starting > 0))
+        return; /* others have nothing at all */
+    if (group->failures > 0 && c.starting + c.queued + serving == 0)
+        return; /* what keeps failing is tried again when somebody asks for it */
+    for (int n = hp_policy_spawns(&c); n > 0; n--)
+        start_process(group);
+    c = count(group);
+    hp_room_want(group->room, &group->member, hp_policy_want(&c));
+    if (c.slots <= 0)
+        group->room->wanting++;
+}
+
+static void advance(void *baton)
+{
+    hp_group_t *group = baton;
+    hp_policy_counts_t c;
+
+    if (hp_watch_pending(group->watch))
+        return;
+    if (!quiet(group))
+        serve_queue(group);
+    c = count(group);
+    refuse_hopeless(group, &c);
+    if (group->ctx->stopping || ag_loop_now() < group->next_try)
+        return;
+    start_what_is_wanted(group);
+    if (group->quiet_until && count(group).starting == 0) {
+        group->quiet_until = 0; /* there is no room for the new code yet */
+        serve_queue(group);
+    }
+}
+
+static void on_timer(void *baton)
 {
     advance(baton);
 }
 
 /* -- restarts -- */
 
-/* From now on processes are started anew. `rolling`: the old ones serve until the first new one is ready. */
-static void restart(hp_group_t *group, int rolling, const char *why)
+/* From now on processes are started anew. `roll`: the old ones serve until their successors are ready. */
+static void restart(hp_group_t *group, int roll, const char *why)
 {
+    hp_fleet_t *fleet = &group->member.fleet;
     hp_process_t *process, *next;
 
-    group->generation++;
+    fleet->generation++;
+    fleet->held = 0;
     group->failures = 0;
+    group->next_try = group->quiet_until = 0;
+    group->restarted_at = ag_loop_now();
     hp_config_forget(&group->kept);
-    group->next_try = 0;
     hp_report_destroy(&group->failure);
-    ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", group->kept.now.name, why, group->generation);
-    for (process = TAILQ_FIRST(&group->processes); process; process = next) {
+    ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", name(group), why, fleet->generation);
+    for (process = TAILQ_FIRST(&fleet->processes); process; process = next) {
         next = TAILQ_NEXT(process, entry);
-        if (!rolling || process->state == HP_PROCESS_STARTING)
+        if (!roll || process->state == HP_PROCESS_STARTING)
             hp_process_retire(process);
     }
+    if (roll)
+        be_quiet(group);
 }
 
-static void on_stat_timer(void *baton)
+static void on_news(void *baton, const hp_watch_news_t *news)
 {
     hp_group_t *group = baton;
 
-    ag_log(AG_LOG_WARN, "PSG0116", "stat.slow: %s: the file system of %s does not answer; restart.txt is not looked at", group->kept.now.name,
-           group->kept.now.app_root);
-    group->stat_pending = 0;
-    advance(group);
-}
-
-/* Asks the watchdog to look at the files, when that is due. */
-static void look(hp_group_t *group)
-{
-    apr_interval_time_t rate = apr_time_from_sec(group->ctx->settings->stat_throttle_rate);
-    apr_time_t now;
-    apr_pool_t *ptemp;
-    ag_frame_t *f;
-
-    if (group->stat_pending || group->ctx->stopping)
-        return;
-    now = ag_loop_now();
-    if (group->failure && rate > apr_time_from_sec(1))
-        rate = apr_time_from_sec(1); /* somebody is mending it */
-    if (group->stat_known && now - group->stat_at < rate)
-        return;
-    group->stat_at = now;
-    group->stat_pending = 1;
-    apr_pool_create(&ptemp, group->p);
-    f = ag_frame_create(ptemp, HP_MSG_STAT);
-    ag_frame_put_u64(f, group->cookie);
-    ag_frame_put_str(f, group->kept.now.app_root);
-    ag_frame_put_str(f, group->kept.now.options->restart_dir);
-    ag_frame_put_str(f, group->kept.now.startup_file);
-    if (group->ctx->looker)
-        hp_chan_send(group->ctx->looker, f, NULL, 0);
-    apr_pool_destroy(ptemp);
-    ag_loop_timer_start(group->stat_timer, STAT_LIMIT);
-}
-
-void hp_group_stated(hp_group_t *group, uint64_t restart_stamp, int always, uint64_t startup_stamp)
-{
-    ag_loop_timer_stop(group->stat_timer);
-    group->stat_pending = 0;
-    if (group->stat_known && hp_policy_restart(group->restart_stamp, restart_stamp, always))
-        restart(group, 0, always ? "always_restart.txt" : "restart.txt was touched");
-    if (group->failure && startup_stamp != group->startup_stamp)
+    if (news->restart && group->member.fleet.used > 0)
+        restart(group, rolling(group), news->restart == 2 ? "always_restart.txt is there" : "restart.txt was touched");
+    else if (news->restart)
+        group->failures = 0, group->next_try = 0;
+    if (group->failure && news->mended && !group->member.fleet.held)
         group->next_try = 0;
-    group->restart_stamp = restart_stamp;
-    group->startup_stamp = startup_stamp;
-    group->stat_known = 1;
     advance(group);
 }
 
-/* -- configuration -- */
-
-void hp_group_configure(hp_group_t *group, const hp_config_t *config)
+void hp_group_stated(hp_group_t *group, const hp_watch_answer_t *answer)
 {
-    if (hp_config_update(&group->kept, config) && group->used > 0)
-        restart(group, 1, "its configuration changed");
+    hp_watch_answer(group->watch, answer);
 }
 
-void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len)
+void hp_group_restart(hp_group_t *group, int roll, const char *why)
 {
-    hp_config_environment(&group->kept, pairs, len);
-}
-
-hp_group_t *hp_group_create(hp_group_pool_t *pool, const hp_config_t *config)
-{
-    apr_pool_t *p;
-    hp_group_t *group;
-
-    apr_pool_create(&p, pool->ctx->p);
-    group = apr_pcalloc(p, sizeof *group);
-    group->p = p;
-    group->pool = pool;
-    group->ctx = pool->ctx;
-    group->cookie = ++pool->cookies;
-    group->generation = 1;
-    group->created = ag_loop_now();
-    group->owner = (uid_t)-1;
-    hp_config_keep(&group->kept, config, p);
-    TAILQ_INIT(&group->processes);
-    TAILQ_INIT(&group->queue);
-    group->queue_timer = ag_loop_timer_pooled(group->ctx->loop, p, on_queue_timer, group);
-    group->stat_timer = ag_loop_timer_pooled(group->ctx->loop, p, on_stat_timer, group);
-    group->retry_timer = ag_loop_timer_pooled(group->ctx->loop, p, on_retry_timer, group);
-    TAILQ_INSERT_TAIL(&pool->groups, group, pool_entry);
-    return group;
-}
-
-void hp_group_adopt(hp_group_t *group, hp_process_t *process)
-{
-    if (process->generation > group->generation)
-        group->generation = process->generation;
-    count_in(group, process);
-}
-
-/* -- requests -- */
-
-void hp_group_submit(hp_group_t *group, hp_group_waiter_t *waiter)
-{
-    int limit = group->kept.now.options->max_request_queue_size;
-    hp_process_t *process;
-
-    look(group);
-    if (!group->stat_pending && group->queued == 0 && (process = choose(group))) {
-        hp_process_begin(process, &waiter->work);
-        waiter->serve(waiter, process);
-        return;
-    }
-    if (!group->stat_pending && limit > 0 && group->queued >= limit) {
-        ag_log(AG_LOG_WARN, "PSG0111", "queue.full: %s: %d wait already (PassengerMaxRequestQueueSize)", group->kept.now.name, group->queued);
-        refuse_busy(group, waiter, "As many requests as PassengerMaxRequestQueueSize allows are waiting already.");
-        return;
-    }
-    enqueue(group, waiter);
-    advance(group);
-}
-
-void hp_group_cancel(hp_group_t *group, hp_group_waiter_t *waiter)
-{
-    dequeue(group, waiter);
-}
-
-void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
-{
-    hp_group_t *group = process->group;
-    int limit = process->spec->options->max_requests;
-
-    if (!group) {
-        hp_process_end(process, work); /* it is gone already */
-        return;
-    }
-    group->failures = 0;
-    if (broken) {
-        hp_process_suspect(process);
-    } else if ((limit > 0 && process->requests >= (unsigned long)limit) || (group->pool->starved && group->used > 1)) {
-        hp_process_retire(process);
-    }
-    hp_process_end(process, work);
-    if (group->queued > 0 || group->pool->starved)
-        advance(group);
-    if (group->pool->starved)
-        hp_group_retry(group->pool);
-}
-
-void hp_group_reap_idle(hp_group_t *group, apr_time_t now)
-{
-    unsigned limit = group->ctx->settings->pool_idle_time;
-    hp_process_t *process, *next;
-    int any_ready;
-
-    (void)count(group, &any_ready);
-    for (process = TAILQ_FIRST(&group->processes); process; process = next) {
-        next = TAILQ_NEXT(process, entry);
-        hp_process_note(process);
-        if (process->state == HP_PROCESS_READY && process->in_flight == 0 &&
-            hp_policy_idle_over(now, process->last_used, limit, any_ready, group->kept.now.options->min_instances)) {
-            any_ready--;
-            hp_process_retire(process);
-        }
-    }
-}
-
-const char *hp_group_name(const hp_group_t *group)
-{
-    return group->kept.now.name;
-}
-
-uint64_t hp_group_cookie(const hp_group_t *group)
-{
-    return group->cookie;
-}
-
-void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void *baton), void *baton)
-{
-    hp_process_t *process, *next;
-
-    for (process = TAILQ_FIRST(&group->processes); process; process = next) {
-        next = TAILQ_NEXT(process, entry);
-        visit(process, baton);
-    }
-}
-
-void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_group_waiter_t *waiter, void *baton), void *baton)
-{
-    hp_group_waiter_t *waiter;
-
-    TAILQ_FOREACH (waiter, &group->queue, entry)
-        visit(waiter, baton);
-}
-
-void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts)
-{
-    const hp_config_t *config = &group->kept.now;
-    int any_ready;
-
-    *facts = (hp_group_facts_t){.name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
-                                .startup_file = config->startup_file, .generation = group->generation, .queued = group->queued,
-                                .starting = count(group, &any_ready).starting, .failure = group->failure, .owner = group->owner,
-                                .created = group->created, .options = config->options};
-}
-
-void hp_group_restart(hp_group_t *group, int rolling, const char *why)
-{
-    restart(group, rolling > 0, why);
+    restart(group, roll < 0 ? rolling(group) : roll, why);
     advance(group);
 }
 
@@ -578,4 +379,211 @@ int hp_group_detach(hp_process_t *process)
     hp_process_retire(process);
     advance(group);
     return 1;
+}
+
+/* -- configuration -- */
+
+void hp_group_configure(hp_group_t *group, const hp_config_t *config)
+{
+    int differs = hp_config_update(&group->kept, config);
+
+    group->member.min = options(group)->min_instances;
+    if (differs && group->member.fleet.used > 0)
+        restart(group, 1, "its configuration changed");
+}
+
+void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len)
+{
+    hp_config_environment(&group->kept, pairs, len);
+}
+
+/* -- life -- */
+
+hp_group_t *hp_group_create(hp_context_t *ctx, hp_room_t *room, uint64_t cookie, const hp_config_t *config)
+{
+    apr_pool_t *p;
+    hp_group_t *group;
+
+    apr_pool_create(&p, ctx->p);
+    group = apr_pcalloc(p, sizeof *group);
+    group->p = p;
+    group->ctx = ctx;
+    group->room = room;
+    group->created = group->used_at = ag_loop_now();
+    hp_config_keep(&group->kept, config, p);
+    group->watch = hp_watch_create(ctx, p, cookie, on_news, group);
+    group->quiet_timer = ag_loop_timer_pooled(ctx->loop, p, on_timer, group);
+    group->retry_timer = ag_loop_timer_pooled(ctx->loop, p, on_timer, group);
+    group->member.group = group;
+    group->member.advance = advance;
+    group->member.min = options(group)->min_instances;
+    group->member.fleet.generation = 1;
+    TAILQ_INIT(&group->member.fleet.processes);
+    hp_queue_init(&group->member.queue, ctx->loop, p, on_expired, group);
+    hp_room_join(room, &group->member);
+    return group;
+}
+
+int hp_group_forgettable(const hp_group_t *group, apr_time_t now)
+{
+    return group->users == 0 && group->member.fleet.used == 0 && group->member.queue.len == 0 && now >= group->next_try &&
+           now - group->used_at >= FORGET_AFTER;
+}
+
+void hp_group_destroy(hp_group_t *group)
+{
+    hp_room_part(group->room, &group->member);
+    hp_report_destroy(&group->failure);
+    apr_pool_destroy(group->p);
+}
+
+void hp_group_use(hp_group_t *group)
+{
+    group->users++;
+}
+
+void hp_group_unuse(hp_group_t *group)
+{
+    assert(group->users > 0);
+    group->users--;
+}
+
+void hp_group_adopt(hp_group_t *group, hp_process_t *process)
+{
+    hp_fleet_t *fleet = &group->member.fleet;
+
+    if (process->generation > fleet->generation)
+        fleet->generation = process->generation;
+    fleet->proven = fleet->generation;
+    hp_watch_inherit(group->watch, process->restart_stamp);
+    count_in(group, process);
+}
+
+/* -- requests -- */
+
+void hp_group_submit(hp_group_t *group, hp_group_waiter_t *waiter)
+{
+    int limit = options(group)->max_request_queue_size;
+    hp_queue_t *queue = &group->member.queue;
+    hp_process_t *process;
+
+    hp_watch_look(group->watch, &group->kept.now, group->ctx->settings->stat_throttle_rate, 1);
+    if (queue->len == 0 && !group->quiet_until && !hp_watch_pending(group->watch) &&
+        (process = hp_fleet_choose(&group->member.fleet, waiter->sticky))) {
+        hp_process_begin(process, &waiter->work);
+        waiter->serve(waiter, process);
+        return;
+    }
+    group->used_at = ag_loop_now();
+    if (limit > 0 && queue->len >= limit && !hp_watch_pending(group->watch)) {
+        ag_log(AG_LOG_WARN, "PSG0111", "queue.full: %s: %d wait already (PassengerMaxRequestQueueSize)", name(group), queue->len);
+        refuse_busy(group, waiter, 503, "As many requests as PassengerMaxRequestQueueSize allows are waiting already.");
+        return;
+    }
+    hp_queue_put(queue, waiter);
+    advance(group);
+}
+
+void hp_group_cancel(hp_group_t *group, hp_group_waiter_t *waiter)
+{
+    hp_queue_remove(&group->member.queue, waiter);
+    if (group->member.queue.len == 0 && group->room->starved)
+        hp_room_retry(group->room); /* it may not be starving any more */
+}
+
+void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
+{
+    hp_group_t *group = process->group;
+    int worn = process->worn;
+
+    if (!group) {
+        hp_process_end(process, work); /* it is gone already */
+        return;
+    }
+    group->failures = 0;
+    group->used_at = ag_loop_now();
+    if (broken)
+        hp_process_suspect(process);
+    else if (process->state == HP_PROCESS_READY && hp_room_yield(group->room, &group->member))
+        hp_process_retire(process);
+    else if (process->state == HP_PROCESS_READY)
+        hp_wear_judge(process, work, options(group), name(group));
+    hp_process_end(process, work);
+    if (worn != process->worn && count(group).ready == 0)
+        be_quiet(group);
+    if (group->member.queue.len > 0 || worn != process->worn || group->room->starved)
+        advance(group);
+    if (group->room->starved)
+        hp_room_retry(group->room);
+}
+
+/* -- now and then -- */
+
+void hp_group_look(hp_group_t *group, apr_time_t now)
+{
+    hp_process_t *process, *next;
+    hp_policy_counts_t c = count(group);
+    unsigned limit = group->ctx->settings->pool_idle_time;
+    int serving = c.ready + c.outdated, least = c.held && c.min == 0 ? 1 : c.min;
+
+    if (c.used == 0)
+        return;
+    hp_watch_look(group->watch, &group->kept.now, group->ctx->settings->stat_throttle_rate, 0);
+    for (process = TAILQ_FIRST(&group->member.fleet.processes); process; process = next) {
+        next = TAILQ_NEXT(process, entry);
+        hp_process_note(process);
+        if (hp_process_measure_due(process, now))
+            hp_process_measure(process);
+        hp_wear_enforce(process, options(group), name(group));
+        if (process->state == HP_PROCESS_READY && process->in_flight == 0 &&
+            hp_policy_idle_over(now, process->last_used, limit, serving, least)) {
+            serving--;
+            hp_process_retire(process);
+        }
+    }
+    c = count(group);
+    if (c.outdated > 0 || (c.busy > 0 && c.busy == c.ready))
+        advance(group);
+}
+
+/* -- for others -- */
+
+const char *hp_group_name(const hp_group_t *group)
+{
+    return name(group);
+}
+
+const uint64_t *hp_group_cookie(const hp_group_t *group)
+{
+    return hp_watch_cookie(group->watch);
+}
+
+void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void *baton), void *baton)
+{
+    hp_process_t *process, *next;
+
+    for (process = TAILQ_FIRST(&group->member.fleet.processes); process; process = next) {
+        next = TAILQ_NEXT(process, entry);
+        visit(process, baton);
+    }
+}
+
+void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_group_waiter_t *waiter, void *baton), void *baton)
+{
+    hp_queue_waiter_t *waiter;
+
+    TAILQ_FOREACH (waiter, &group->member.queue.waiters, entry)
+        visit(waiter, baton);
+}
+
+void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts)
+{
+    const hp_config_t *config = &group->kept.now;
+    hp_policy_counts_t c = count(group);
+
+    *facts = (hp_group_facts_t){.name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
+                                .startup_file = config->startup_file, .generation = group->member.fleet.generation, .queued = c.queued,
+                                .starting = c.starting, .restarting = c.outdated > 0 && !c.held, .held = c.held,
+                                .failure = group->failure, .owner = hp_watch_owner(group->watch), .created = group->created,
+                                .options = config->options};
 }

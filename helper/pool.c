@@ -1,7 +1,6 @@
 #include "helper/pool.h"
 #include "apr-glue/log.h"
 #include "helper/msg.h"
-#include "helper/policy.h"
 #include <apr_base64.h>
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -9,17 +8,27 @@
 #include <unistd.h>
 
 #define GROUPS_MAX  10000 /* applications: more than any host has, fewer than could hurt the core */
+#define LOOK        (apr_time_from_sec(1) / 2) /* between looks at all applications */
 #define OPTIONS_MAX 1024 /* variants known at a time; more are asked for again */
 
 struct hp_pool_t {
-    hp_group_pool_t shared;
+    hp_room_t room;
     hp_context_t *ctx;
     apr_hash_t *groups;  /* by name */
-    apr_hash_t *cookies; /* by number */
+    apr_hash_t *by_cookie;
+    uint64_t cookies; /* given out so far */
     apr_pool_t *options_pool;
     apr_hash_t *options; /* by the name that the module gave them */
     ag_loop_timer_t *look;
 };
+
+/* Hosts with thousands of applications, most of them never visited again, must not come to the limit. */
+static void forget_group(hp_pool_t *pool, hp_group_t *group)
+{
+    apr_hash_set(pool->by_cookie, hp_group_cookie(group), sizeof(uint64_t), NULL);
+    apr_hash_set(pool->groups, hp_group_name(group), APR_HASH_KEY_STRING, NULL);
+    hp_group_destroy(group);
+}
 
 static void on_look(void *baton)
 {
@@ -29,9 +38,12 @@ static void on_look(void *baton)
 
     for (apr_hash_index_t *hi = apr_hash_first(NULL, pool->groups); hi; hi = apr_hash_next(hi)) {
         group = apr_hash_this_val(hi);
-        hp_group_reap_idle(group, now);
+        if (hp_group_forgettable(group, now))
+            forget_group(pool, group);
+        else
+            hp_group_look(group, now);
     }
-    ag_loop_timer_start(pool->look, hp_policy_idle_look(pool->ctx->settings->pool_idle_time));
+    ag_loop_timer_start(pool->look, LOOK);
 }
 
 static void forget_options(hp_pool_t *pool)
@@ -47,13 +59,12 @@ hp_pool_t *hp_pool_create(hp_context_t *ctx)
     hp_pool_t *pool = apr_pcalloc(ctx->p, sizeof *pool);
 
     pool->ctx = ctx;
-    pool->shared.ctx = ctx;
-    TAILQ_INIT(&pool->shared.groups);
+    hp_room_init(&pool->room);
     pool->groups = apr_hash_make(ctx->p);
-    pool->cookies = apr_hash_make(ctx->p);
+    pool->by_cookie = apr_hash_make(ctx->p);
     forget_options(pool);
     pool->look = ag_loop_timer_create(ctx->loop, on_look, pool);
-    ag_loop_timer_start(pool->look, apr_time_from_sec(1));
+    ag_loop_timer_start(pool->look, LOOK);
     return pool;
 }
 
@@ -95,12 +106,10 @@ const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, cons
 
 static hp_group_t *make_group(hp_pool_t *pool, const hp_config_t *config)
 {
-    hp_group_t *group = hp_group_create(&pool->shared, config);
-    uint64_t *cookie = apr_palloc(pool->ctx->p, sizeof *cookie);
+    hp_group_t *group = hp_group_create(pool->ctx, &pool->room, ++pool->cookies, config);
 
-    *cookie = hp_group_cookie(group);
     apr_hash_set(pool->groups, hp_group_name(group), APR_HASH_KEY_STRING, group);
-    apr_hash_set(pool->cookies, cookie, sizeof *cookie, group);
+    apr_hash_set(pool->by_cookie, hp_group_cookie(group), sizeof(uint64_t), group);
     return group;
 }
 
@@ -178,13 +187,15 @@ static void process_news(hp_process_t *process, uint32_t type, ag_frame_reader_t
 
 static void stated(hp_pool_t *pool, ag_frame_reader_t *in)
 {
-    uint64_t cookie = ag_frame_get_u64(in), restart = ag_frame_get_u64(in), startup;
-    uint32_t always = ag_frame_get_u32(in);
-    hp_group_t *group = apr_hash_get(pool->cookies, &cookie, sizeof cookie);
+    uint64_t cookie = ag_frame_get_u64(in);
+    hp_watch_answer_t answer = {.restart = ag_frame_get_u64(in)};
+    hp_group_t *group = apr_hash_get(pool->by_cookie, &cookie, sizeof cookie);
 
-    startup = ag_frame_get_u64(in);
-    if (group)
-        hp_group_stated(group, restart, (int)always, startup);
+    answer.always = (int)ag_frame_get_u32(in);
+    answer.startup = ag_frame_get_u64(in);
+    answer.owner = (uid_t)ag_frame_get_u32(in);
+    if (group && ag_frame_end(in) == APR_SUCCESS)
+        hp_group_stated(group, &answer);
 }
 
 int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const int *fds, int nfds)
@@ -219,10 +230,10 @@ void hp_pool_each(hp_pool_t *pool, void (*visit)(hp_group_t *group, void *baton)
 
 void hp_pool_settings_changed(hp_pool_t *pool)
 {
-    hp_group_retry(&pool->shared);
+    hp_room_limit(&pool->room, (int)pool->ctx->settings->max_pool_size);
 }
 
 void hp_pool_stopping(hp_pool_t *pool)
 {
-    hp_group_retry(&pool->shared);
+    hp_room_retry(&pool->room);
 }

@@ -3,6 +3,7 @@
 #include "apr-glue/sock.h"
 #include "helper/kind.h"
 #include "helper/msg.h"
+#include "helper/usage.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +20,8 @@
 #define EXIT_NEWS_LIMIT apr_time_from_sec(1) /* for the news that an unreachable process has simply ended */
 #define STACK_TIME   (apr_time_from_sec(1) / 5) /* for a stuck process to write where it is */
 #define STUCK_LIMIT  apr_time_from_sec(60) /* for the other requests in it */
+#define MEASURE_LEAST (apr_time_from_sec(1) / 2) /* processor time is counted in ticks of 10 ms */
+#define MEASURE_ANYHOW apr_time_from_sec(30)
 #define FINISH_LIMIT apr_time_from_sec(60) /* for the application to end by itself, as Passenger's users know it */
 
 static void transit(hp_process_t *process, hp_process_state_t to, const char *why)
@@ -320,6 +323,7 @@ hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heri
     process->concurrency = (int)ag_frame_get_u32(note);
     process->requests = (unsigned long)ag_frame_get_u64(note);
     process->sticky_id = ag_frame_get_u32(note);
+    process->restart_stamp = ag_frame_get_u64(note);
     look_up_user(process);
     take_fds(process, found->fds);
     close(process->in);
@@ -436,6 +440,39 @@ void hp_process_end(hp_process_t *process, hp_process_work_t *work)
     hp_process_release(process);
 }
 
+void hp_process_measure(hp_process_t *process)
+{
+    apr_time_t now = ag_loop_now(), since = now - process->measured_at;
+    hp_usage_t usage;
+
+    if (hp_usage_read(&usage, process->pid) != APR_SUCCESS)
+        return;
+    process->rss = usage.rss;
+    if (process->measured_at && since < MEASURE_LEAST)
+        return;
+    process->cpu = process->measured_at ? (unsigned)((usage.cpu - process->cpu_time) * 100 / since) : 0;
+    process->cpu_time = usage.cpu;
+    process->measured_at = now;
+}
+
+int hp_process_measure_due(const hp_process_t *process, apr_time_t now)
+{
+    return process->state != HP_PROCESS_STARTING &&
+           (process->in_flight > 0 || process->last_used > process->measured_at || now - process->measured_at > MEASURE_ANYHOW);
+}
+
+const char *hp_process_work_value(const hp_process_work_t *work, const char *name)
+{
+    const char *at = work->pairs, *end = at ? at + work->pairs_len : NULL, *value;
+
+    for (; at < end; at = value + strlen(value) + 1) {
+        value = at + strlen(at) + 1;
+        if (strcmp(at, name) == 0)
+            return value;
+    }
+    return "";
+}
+
 void hp_process_retire(hp_process_t *process)
 {
     if (process->state == HP_PROCESS_STARTING) {
@@ -506,6 +543,7 @@ void hp_process_note(hp_process_t *process)
     ag_frame_put_u32(note, (uint32_t)process->concurrency);
     ag_frame_put_u64(note, process->requests);
     ag_frame_put_u32(note, process->sticky_id);
+    ag_frame_put_u64(note, process->restart_stamp);
     bytes = ag_frame_data(note, &len);
     f = ag_frame_create(ptemp, HP_MSG_NOTE);
     ag_frame_put_u64(f, process->id);

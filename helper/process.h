@@ -54,12 +54,16 @@ struct hp_process_t {
     apr_time_t started, last_used;
     int failed;  /* the group has been told */
     int crashed; /* it ended although nobody asked it to */
+    int counted_starting; /* the group counts it among those that start */
     int suspect; /* it took no connection: it has ended, or is ended soon */
     int worn;    /* to be replaced: it has served enough, or grown too large */
     int stuck;   /* a request in it will never be answered */
     apr_time_t stack_at; /* when it was asked where it is */
     apr_uint64_t rss; /* bytes, when last measured */
     unsigned cpu;     /* percent of one processor, the same */
+    apr_interval_time_t cpu_time; /* in all, at measured_at */
+    apr_time_t measured_at;       /* 0: never */
+    uint64_t restart_stamp;       /* of restart.txt when it was started (watch.h) */
     hp_handshake_t handshake;
     const hp_spec_t *spec;
     int in, out, sock; /* its input until the handshake is over, its output, its socket (O_PATH); -1: none */
@@ -104,6 +108,14 @@ int hp_process_free(const hp_process_t *process);
 /* Brackets one request. */
 void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
 void hp_process_end(hp_process_t *process, hp_process_work_t *work);
+
+/* Brings rss and cpu up to date; costs three system calls. */
+void hp_process_measure(hp_process_t *process);
+/* 1 if it has worked since it was last measured, or that is long ago. */
+int hp_process_measure_due(const hp_process_t *process, apr_time_t now);
+
+/* A CGI variable of a request; "" where it is absent. */
+const char *hp_process_work_value(const hp_process_work_t *work, const char *name);
 
 /* No more requests; ends after the last one. */
 void hp_process_retire(hp_process_t *process);

@@ -154,8 +154,10 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     }
     r = hp_exchange_create(hp_pool_context(pool), conn, &head);
     r->group = group;
+    hp_group_use(group);
     r->buffered = known->options->buffer_upload;
     r->limit = known->options->max_request_time;
+    r->waiter.max_wait = known->options->max_request_queue_time;
     r->waiter.serve = serve;
     r->waiter.refuse = refuse;
     rv = hp_upload_first(r, in->body, in->body_len, &in->used);

@@ -13,10 +13,12 @@ static void promises(void)
 
         c.ready = k % 4, k /= 4;
         c.starting = k % 4, k /= 4;
+        c.outdated = n % 7 > 4 ? n % 7 - 4 : 0;
+        c.slots = 8 - c.starting;
         c.queued = k % 6, k /= 6;
         c.min = k % 3, k /= 3;
         c.max = k % 5, k /= 5;
-        c.used = c.ready + c.starting + k % 3, k /= 3;
+        c.used = c.ready + c.outdated + c.starting + k % 3, k /= 3;
         c.pool_used = c.used + k % 4;
         c.pool_max = 6;
         if (c.pool_used > c.pool_max)
@@ -26,11 +28,16 @@ static void promises(void)
         bad += spawns < 0;
         bad += c.pool_used + spawns > c.pool_max;
         bad += c.max > 0 && spawns > 0 && c.used + spawns > c.max;
-        bad += spawns > 0 && c.queued == 0 && c.ready + c.starting + spawns > c.min;
-        bad += spawns > 0 && c.queued > 0 && c.starting + spawns > c.queued && c.ready + c.starting + spawns > c.min;
+        /* Beyond the minimum and the queue only one successor. */
+        bad += spawns > 1 && c.starting + spawns > c.queued && c.ready + c.outdated + c.starting + spawns > c.min;
+        bad += spawns == 1 && c.starting >= c.queued && c.ready + c.outdated + c.starting >= c.min && (c.outdated == 0 || c.starting > 0);
         /* Somebody waits, nobody comes, there is room: one must be started. */
-        bad += c.queued > 0 && c.ready + c.starting == 0 && c.pool_used < c.pool_max && (c.max == 0 || c.used < c.max) && spawns == 0;
-        bad += hp_policy_starved(&c) && spawns > 0;
+        bad += c.queued > 0 && c.ready + c.outdated + c.starting == 0 && c.pool_used < c.pool_max && (c.max == 0 || c.used < c.max) && spawns == 0;
+        bad += hp_policy_want(&c) != HP_POLICY_STAY && spawns > 0;
+        /* Whoever goes to make room is followed by somebody. */
+        bad += hp_policy_want(&c) == HP_POLICY_REPLACE && c.outdated == 0;
+        c.held = 1;
+        bad += c.ready + c.outdated > 0 && (hp_policy_spawns(&c) > 0 || hp_policy_want(&c) != HP_POLICY_STAY);
     }
     is_int(bad, 0, "limits hold in %d situations", tried);
 }
@@ -48,7 +55,13 @@ static void times(void)
     is_int(hp_policy_idle_over(10 * second - 1, 0, 10, 2, 1), 0, "not yet");
     is_int(hp_policy_idle_over(100 * second, 0, 10, 1, 1), 0, "the last ones stay");
     is_int(hp_policy_idle_over(100 * second, 0, 0, 5, 1), 0, "0 is never");
-    ok(hp_policy_idle_look(0) > 0 && hp_policy_idle_look(UINT32_MAX) <= 5 * second, "looks come at all times");
+    is_int(hp_policy_look(0, 1), 0, "a look at every request");
+    is_int(hp_policy_look(10, 1), 10 * second, "... or for each ten seconds of them");
+    ok(hp_policy_look(10, 0) < 2 * second && hp_policy_look(0, 0) < 2 * second, "... and without requests within two");
+    is_int(hp_policy_look(60, 0), 60 * second, "... unless looks are dear");
+    is_int(hp_policy_share(10, 1), 10, "all of it for one");
+    is_int(hp_policy_share(10, 3), 3, "a third for each of three");
+    is_int(hp_policy_share(2, 5), 1, "never less than one");
     is_int(hp_policy_restart(0, 0, 0), 0, "no restart.txt");
     is_int(hp_policy_restart(0, 5, 0), 1, "it appeared");
     is_int(hp_policy_restart(5, 5, 0), 0, "it is as it was");

@@ -8,12 +8,16 @@ int main(void)
         hp_route_candidate_t a, b;
         int better;
     } cases[] = {
-        {"less busy", {1, 1}, {1, 2}, 1},
-        {"busier", {1, 2}, {1, 1}, 0},
-        {"an equal, so that the first stays", {1, 1}, {1, 1}, 0},
-        {"newer, however busy", {2, 5}, {1, 0}, 1},
-        {"older, however idle", {1, 0}, {2, 5}, 0},
-        {"less busy among the newest", {2, 4}, {2, 5}, 1},
+        {"less busy", {1, 0, 1}, {1, 0, 2}, 1},
+        {"busier", {1, 0, 2}, {1, 0, 1}, 0},
+        {"an equal, so that the first stays", {1, 0, 1}, {1, 0, 1}, 0},
+        {"newer, though busier", {2, 0, 5}, {1, 0, 0}, 1},
+        {"older, though idle", {1, 0, 0}, {2, 0, 5}, 0},
+        {"newer, but much busier", {2, 0, 50}, {1, 0, 0}, 0},
+        {"older, but much less busy", {1, 0, 0}, {2, 0, 50}, 1},
+        {"fresh among equals", {1, 0, 1}, {1, 1, 1}, 1},
+        {"worn, but less busy", {1, 1, 0}, {1, 0, 1}, 1},
+        {"less busy among the newest", {2, 0, 4}, {2, 0, 5}, 1},
     };
 
     for (apr_size_t i = 0; i < AG_LEN(cases); i++)

@@ -1,0 +1,202 @@
+#include "helper/room.h"
+#include "apr-glue/log.h"
+#include <unistd.h>
+
+#define SPARE_AFTER apr_time_from_sec(10)      /* unused for so long, a process is one that its application can spare */
+#define FAIR_AFTER  (apr_time_from_sec(1) / 2) /* of waiting, before an application with less than its share gets it from others */
+#define FAIR_EVERY  (apr_time_from_sec(1) / 10)
+
+void hp_room_init(hp_room_t *room)
+{
+    TAILQ_INIT(&room->members);
+    room->max = 1;
+    room->starts_max = hp_policy_starts((int)sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+void hp_room_join(hp_room_t *room, hp_room_member_t *member)
+{
+    TAILQ_INSERT_TAIL(&room->members, member, entry);
+}
+
+void hp_room_part(hp_room_t *room, hp_room_member_t *member)
+{
+    assert(member->fleet.used == 0 && member->queue.len == 0);
+    TAILQ_REMOVE(&room->members, member, entry);
+}
+
+void hp_room_count(const hp_room_t *room, const hp_room_member_t *member, hp_policy_counts_t *c)
+{
+    hp_fleet_count(&member->fleet, c);
+    c->queued = member->queue.len;
+    c->min = member->min;
+    c->pool_used = room->used;
+    c->pool_max = room->max;
+    c->slots = room->starts_max - room->starting;
+}
+
+static int leaving(const hp_room_t *room)
+{
+    const hp_room_member_t *member;
+    const hp_process_t *process;
+    int n = 0;
+
+    TAILQ_FOREACH (member, &room->members, entry) {
+        TAILQ_FOREACH (process, &member->fleet.processes, entry)
+            n += process->state == HP_PROCESS_DRAINING || process->state == HP_PROCESS_ENDING;
+    }
+    return n;
+}
+
+static int serving(const hp_room_member_t *member)
+{
+    hp_policy_counts_t c;
+
+    hp_fleet_count(&member->fleet, &c);
+    return c.ready + c.outdated;
+}
+
+/* The idle process of others that would be missed least. `surplus`: only one without which its application has enough. */
+static hp_process_t *spare(const hp_room_t *room, const hp_room_member_t *member, int surplus)
+{
+    apr_time_t before = ag_loop_now() + (surplus ? -SPARE_AFTER : 1);
+    const hp_room_member_t *other;
+    hp_process_t *process, *found = NULL;
+
+    TAILQ_FOREACH (other, &room->members, entry) {
+        if (other == member || other->queue.len > 0 || !(process = hp_fleet_idle(&other->fleet, before)))
+            continue;
+        if (surplus && serving(other) <= (other->min > 1 ? other->min : 1))
+            continue;
+        if (!found || process->last_used < found->last_used)
+            found = process;
+    }
+    return found;
+}
+
+static void send_away(hp_process_t *process, const hp_process_t *reason)
+{
+    ag_log(AG_LOG_INFO, "PSG0114", "pool.evict: process %ld of %s makes room for %s", (long)process->pid, process->spec->group,
+           reason ? "its successor" : "another application");
+    hp_process_retire(process);
+}
+
+void hp_room_want(hp_room_t *room, hp_room_member_t *member, hp_policy_want_t want)
+{
+    hp_process_t *process = NULL;
+
+    switch (want) {
+    case HP_POLICY_STAY:
+        return;
+    case HP_POLICY_STARVE:
+        room->starved++;
+        if (leaving(room) < room->starved)
+            process = spare(room, member, 0);
+        break;
+    case HP_POLICY_SQUEEZE:
+        room->wanting++;
+        if (leaving(room) == 0)
+            process = spare(room, member, 1);
+        break;
+    case HP_POLICY_BORROW:
+        room->wanting++;
+        if (leaving(room) > 0)
+            return;
+        process = spare(room, member, 0);
+        if (process)
+            break;
+        /* fall through */
+    case HP_POLICY_REPLACE:
+        process = hp_fleet_outworn(&member->fleet);
+        if (process)
+            send_away(process, process);
+        return;
+    }
+    if (process)
+        send_away(process, NULL);
+}
+
+void hp_room_limit(hp_room_t *room, int max)
+{
+    hp_process_t *process;
+
+    room->max = max;
+    while (room->used - leaving(room) > max && (process = spare(room, NULL, 0)))
+        send_away(process, NULL);
+    hp_room_retry(room);
+}
+
+static int deprived(const hp_room_member_t *member, int share, apr_time_t now)
+{
+    const hp_queue_waiter_t *first = TAILQ_FIRST(&member->queue.waiters);
+
+    return first && member->fleet.used < share && now - first->work.since >= FAIR_AFTER;
+}
+
+int hp_room_yield(hp_room_t *room, const hp_room_member_t *member)
+{
+    const hp_room_member_t *other;
+    apr_time_t now;
+    int groups = 0, share;
+
+    if (room->used > room->max && room->used - leaving(room) > room->max)
+        return 1; /* it was lowered */
+    if (member->fleet.used <= 1 || (!room->starved && !room->wanting))
+        return 0;
+    if (room->starved > 0)
+        return leaving(room) < room->starved;
+    now = ag_loop_now();
+    if (now - room->fair_at < FAIR_EVERY)
+        return 0;
+    room->fair_at = now;
+    TAILQ_FOREACH (other, &room->members, entry)
+        groups += other->fleet.used > 0 || other->queue.len > 0;
+    share = hp_policy_share(room->max, groups);
+    if (member->fleet.used <= share || member->fleet.used <= member->min)
+        return 0;
+    TAILQ_FOREACH (other, &room->members, entry) {
+        if (deprived(other, share, now))
+            return leaving(room) == 0;
+    }
+    return 0;
+}
+
+static int nothing_left(const hp_room_member_t *member)
+{
+    hp_policy_counts_t c;
+
+    hp_fleet_count(&member->fleet, &c);
+    return c.ready + c.outdated + c.starting == 0;
+}
+
+static void retry_once(hp_room_t *room)
+{
+    hp_room_member_t *member;
+
+    room->starved = room->wanting = 0;
+    TAILQ_FOREACH (member, &room->members, entry) {
+        if (member->queue.len > 0 && nothing_left(member))
+            member->advance(member->group);
+    }
+    TAILQ_FOREACH (member, &room->members, entry) {
+        if (member->queue.len > 0 && !nothing_left(member))
+            member->advance(member->group);
+    }
+    TAILQ_FOREACH (member, &room->members, entry) {
+        if (member->queue.len == 0)
+            member->advance(member->group);
+    }
+}
+
+/* Serving a request may end in a call of this. */
+void hp_room_retry(hp_room_t *room)
+{
+    room->again = 1;
+    if (room->retrying)
+        return;
+    room->retrying = 1;
+    while (room->again) {
+        room->again = 0;
+        retry_once(room);
+    }
+    room->retrying = 0;
+}

@@ -1,0 +1,16 @@
+/* What a process uses, as the kernel tells everybody. */
+#ifndef HP_USAGE_H
+#define HP_USAGE_H
+
+#include "apr-glue/base.h"
+#include <apr_time.h>
+
+typedef struct {
+    apr_uint64_t rss;        /* resident memory, bytes */
+    apr_interval_time_t cpu; /* processor time since its start, its threads together */
+} hp_usage_t;
+
+/* Reads /proc/<pid>/stat (proc(5)). ENOENT and the like when there is no such process, or none that we may see. */
+apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid) AG_MUST_CHECK;
+
+#endif

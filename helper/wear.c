@@ -1,0 +1,40 @@
+#include "helper/wear.h"
+#include "apr-glue/log.h"
+
+static int larger(const hp_process_t *process, int megabytes)
+{
+    return megabytes > 0 && process->rss > (apr_uint64_t)megabytes << 20;
+}
+
+void hp_wear_judge(hp_process_t *process, const hp_process_work_t *work, const ag_options_t *options, const char *group)
+{
+    if (process->worn)
+        return;
+    if (options->max_requests > 0 && process->requests >= (unsigned long)options->max_requests) {
+        process->worn = 1;
+        return;
+    }
+    if (options->memory_limit <= 0)
+        return;
+    hp_process_measure(process);
+    if (!larger(process, options->memory_limit))
+        return;
+    process->worn = 1;
+    ag_log(AG_LOG_NOTICE, "PSG0118", "app.memory: process %ld of %s uses %lu MB after %s %s, more than PassengerMemoryLimit %d; it is replaced",
+           (long)process->pid, group, (unsigned long)(process->rss >> 20), hp_process_work_value(work, "REQUEST_METHOD"),
+           hp_process_work_value(work, "REQUEST_URI"), options->memory_limit);
+}
+
+void hp_wear_enforce(hp_process_t *process, const ag_options_t *options, const char *group)
+{
+    const hp_process_work_t *work = TAILQ_FIRST(&process->work);
+
+    if (!larger(process, options->hard_memory_limit) || process->state == HP_PROCESS_ENDING || process->state == HP_PROCESS_GONE)
+        return;
+    ag_log(AG_LOG_ERROR, "PSG0119",
+           "app.memory_hard: process %ld of %s uses %lu MB, more than PassengerHardMemoryLimit %d; it is killed in %s %s, inflight=%d",
+           (long)process->pid, group, (unsigned long)(process->rss >> 20), options->hard_memory_limit,
+           work ? hp_process_work_value(work, "REQUEST_METHOD") : "no", work ? hp_process_work_value(work, "REQUEST_URI") : "request",
+           process->in_flight);
+    hp_process_kill(process);
+}

@@ -1,0 +1,13 @@
+/* When a process has done its share: how many requests it may serve, and how large it may grow. */
+#ifndef HP_WEAR_H
+#define HP_WEAR_H
+
+#include "helper/process.h"
+
+/* It has finished `work`: from now on it is worn, perhaps. `group` is a name for the log. */
+void hp_wear_judge(hp_process_t *process, const hp_process_work_t *work, const ag_options_t *options, const char *group);
+
+/* Kills a process that was last seen above the hard limit, mid-request if need be: memory that is gone is everybody's. */
+void hp_wear_enforce(hp_process_t *process, const ag_options_t *options, const char *group);
+
+#endif
