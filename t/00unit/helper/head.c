@@ -126,6 +126,7 @@ static void response(void)
 
 int main(void)
 {
+    apr_initialize();
     requests();
     pairs();
     response_grows(1, 0);
