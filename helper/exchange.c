@@ -39,6 +39,7 @@ void hp_exchange_destroy(hp_exchange_t *r)
     hp_spool_clear(&r->up);
     free(r->unsent);
     free(r->head);
+    free(r->cookie);
     if (r->group)
         hp_group_unuse(r->group);
     free(r);

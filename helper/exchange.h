@@ -44,6 +44,7 @@ typedef struct {
     int shut; /* our sending side is closed, to show where the body ends */
 
     /* What comes back: response.h. */
+    char *cookie; /* template of the one for sticky sessions, or NULL */
     char *head; /* the beginning of one that did not come at once */
     apr_size_t head_len;
     int got_bytes, begun, app_closes;

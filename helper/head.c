@@ -130,7 +130,8 @@ static char *put(char *out, const char *text, apr_size_t len)
 
 #define PUT(out, literal) put(out, literal, sizeof(literal) - 1)
 
-apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_framing_t framing, int closes, const char *powered_by)
+apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_framing_t framing, int closes, const char *powered_by,
+                         const char *fields)
 {
     char *at = out;
 
@@ -154,6 +155,7 @@ apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_fram
     at = PUT(at, "X-Powered-By: ");
     at = put(at, powered_by, strlen(powered_by));
     at = PUT(at, "\r\n");
+    at = put(at, fields, strlen(fields));
     if (framing == HP_HEAD_CHUNKED || framing == HP_HEAD_CLOSE)
         at = PUT(at, "Transfer-Encoding: chunked\r\n");
     if (closes)

@@ -33,8 +33,9 @@ hp_head_framing_t hp_head_framing(const ag_http_head_t *response, int is_head);
 /* Room that hp_head_write needs for a head of `len` bytes: "a:b\n" becomes "a: b\r\n", and our own fields come on top. */
 #define HP_HEAD_ROOM(len) ((len) + 2 * (AG_HTTP_HEAD_FIELDS + 1) + 256)
 
-/* Writes the head as the link's other side gets it, `len` bytes long where it came from: without what ends at this hop, framed anew, with our mark;
- * `closes`: the link ends after it. */
-apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_framing_t framing, int closes, const char *powered_by);
+/* Writes the head as the link's other side gets it, `len` bytes long where it came from: without what ends at this hop, framed anew, with our mark
+ * and `fields` (lines of ours, which need room of their own); `closes`: the link ends after it. */
+apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_framing_t framing, int closes, const char *powered_by,
+                         const char *fields);
 
 #endif

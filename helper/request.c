@@ -1,6 +1,7 @@
 #include "helper/request.h"
 #include "apr-glue/link.h"
 #include "apr-glue/log.h"
+#include "helper/cookie.h"
 #include "helper/response.h"
 #include "helper/upload.h"
 #include <errno.h>
@@ -127,6 +128,16 @@ static hp_group_t *find_group(hp_pool_t *pool, const hp_conn_t *conn, const hp_h
     return group;
 }
 
+static void stick(hp_exchange_t *r, const ag_options_t *options)
+{
+    const char *pairs = r->waiter.work.pairs, *path;
+    apr_size_t len = r->waiter.work.pairs_len;
+
+    r->waiter.sticky = hp_cookie_number(hp_head_pair(pairs, len, "HTTP_COOKIE"), options->sticky_sessions_cookie_name);
+    path = hp_head_pair(pairs, len, "SCRIPT_NAME");
+    r->cookie = hp_cookie_template(options->sticky_sessions_cookie_name, path ? path : "", options->sticky_sessions_cookie_attributes);
+}
+
 static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
 {
     hp_pool_t *pool = baton;
@@ -160,6 +171,8 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     r->waiter.max_wait = known->options->max_request_queue_time;
     r->waiter.serve = serve;
     r->waiter.refuse = refuse;
+    if (known->options->sticky_sessions)
+        stick(r, known->options);
     rv = hp_upload_first(r, in->body, in->body_len, &in->used);
     if (rv != APR_SUCCESS) {
         hp_upload_refuse(r, rv);

@@ -1,5 +1,6 @@
 #include "helper/response.h"
 #include "apr-glue/log.h"
+#include "helper/cookie.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -155,9 +156,12 @@ static void pass_on(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_si
 
 static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *body, apr_size_t len)
 {
-    char small[8192], *out = HP_HEAD_ROOM(head_len) <= sizeof small ? small : malloc(HP_HEAD_ROOM(head_len));
+    /* A visitor whose cookie names this process already needs none. */
+    char *cookie = r->cookie && r->process->sticky_id != r->waiter.sticky ? hp_cookie_field(r->cookie, r->process->sticky_id) : NULL;
+    apr_size_t room = HP_HEAD_ROOM(head_len) + (cookie ? strlen(cookie) : 0), used;
+    char small[8192], *out = room <= sizeof small ? small : malloc(room);
+    const char *mark = r->ctx->settings->show_version ? "mod_passenger " AG_VERSION : "mod_passenger";
     pieces_t pieces;
-    apr_size_t used;
 
     if (!out)
         abort();
@@ -166,7 +170,8 @@ static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_siz
     r->app_closes |= head->close;
     ag_chunk_init(&r->chunks);
     pieces.n = pieces.nheads = 0;
-    used = hp_head_write(out, head, r->framing, !r->body_over, r->ctx->settings->show_version ? "mod_passenger " AG_VERSION : "mod_passenger");
+    used = hp_head_write(out, head, r->framing, !r->body_over, mark, cookie ? cookie : "");
+    free(cookie);
     add_piece(r, &pieces, out, used);
     pass_on(r, &pieces, body, len);
     if (out != small)

@@ -7,7 +7,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 for my $mpm (Harness->mpms) {
-    for my $part (qw(disk_full stuck spared held_up)) {
+    for my $part (split " ", $ENV{PART} // "disk_full stuck spared held_up sticky") {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
@@ -166,4 +166,43 @@ sub held_up {
     is $c->read_response('POST')->status, 504, 'a process that does not read';
     $h->expect_log(qr/in sleeping_for_ever/);
     isnt $h->get('/')->body, $pid, '... is replaced';
+}
+
+# A cookie leads back to the process that served before.
+sub sticky {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('wsgi');
+    my $plain = $h->copy_app('wsgi', 'plain');
+    $h->start(conf => "PassengerMaxPoolSize 8\nPassengerMinInstances 3\n"
+        . "<VirtualHost *>\nServerName sticky\nDocumentRoot $app/public\nPassengerStickySessions on\n</VirtualHost>\n"
+        . "<VirtualHost *>\nServerName named\nDocumentRoot $h->{root}/htdocs\nAlias /shop $app/public\nPassengerStickySessions on\n"
+        . "PassengerStickySessionsCookieName route\nPassengerStickySessionsCookieAttributes HttpOnly\n"
+        . "<Location /shop>\nPassengerBaseURI /shop\nPassengerAppRoot $app\n</Location>\n</VirtualHost>\n"
+        . "<VirtualHost *>\nServerName plain\nDocumentRoot $plain/public\n</VirtualHost>");
+    my $r = $h->get('/headers?h=Set-Cookie:own%3d1', Host => 'sticky');
+    is $r->status, 200, 'it serves';
+    my ($own, $cookie) = sort { ($a =~ /^_/) <=> ($b =~ /^_/) } $r->headers('Set-Cookie');
+    is $own, 'own=1', 'the application\'s own cookie stays';
+    like $cookie, qr{^_passenger_route=[1-9]\d*; Path=/; SameSite=Lax; Secure;$}, 'a visitor gets one of ours';
+    my ($pair) = $cookie =~ /^([^;]+)/;
+    my $first = $h->get('/', Host => 'sticky', Cookie => "a=b; $pair");
+    my $pid = $first->json->{pid};
+    is scalar($first->headers('Set-Cookie')), 0, '... and no other as long as it is right';
+    my @load = at_once($h, 6, '/slow?s=0.3', Host => 'sticky');
+    my %seen;
+    $seen{ $h->get('/', Host => 'sticky', Cookie => $pair)->json->{pid} }++ for 1 .. 50;
+    is_deeply \%seen, { $pid => 50 }, 'it leads to one process, whatever the others do';
+    $_->read_response('GET') for @load;
+
+    $r = $h->get('/', Host => 'sticky', Cookie => '_passenger_route=1');
+    is $r->status, 200, 'a cookie of a process that there is not';
+    like $r->header('Set-Cookie'), qr/^_passenger_route=(?!1;)/, '... is replaced';
+    like $h->get('/', Host => 'sticky', Cookie => '_passenger_route=x')->header('Set-Cookie'), qr/^_passenger_route=/, '... and one that makes no sense';
+    $r = $h->get('/shop/', Host => 'named');
+    is $r->status, 200, 'an application below another';
+    like $r->header('Set-Cookie'), qr{^route=[1-9]\d*; Path=/shop; HttpOnly$}, '... with names of its own';
+    ($pair) = ($r->header('Set-Cookie') // '') =~ /^([^;]+)/;
+    is $h->get('/shop/', Host => 'named', Cookie => $pair)->header('Set-Cookie'), undef, '... that count';
+    is $h->get('/', Host => 'plain')->header('Set-Cookie'), undef, 'without PassengerStickySessions there is no cookie';
 }

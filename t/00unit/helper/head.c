@@ -81,7 +81,7 @@ static void response_grows(int fields, int is_head)
     in[len++] = '\n';
     is_int(ag_http_head_parse(&head, in, len, &head_len, &wrong), APR_SUCCESS, "a head of %d small fields", fields);
     out = malloc(HP_HEAD_ROOM(head_len));
-    written = hp_head_write(out, &head, hp_head_framing(&head, is_head), 1, "mod_passenger " AG_VERSION);
+    written = hp_head_write(out, &head, hp_head_framing(&head, is_head), 1, "mod_passenger " AG_VERSION, "");
     ok(written <= HP_HEAD_ROOM(head_len), "... has room");
     ok(written > 20 && memcmp(out, "HTTP/1.1 200 \r\n", 15) == 0 && memcmp(out + written - 4, "\r\n\r\n", 4) == 0, "... and is whole");
     free(in);
@@ -119,8 +119,8 @@ static void response(void)
     apr_size_t len;
 
     is_int(ag_http_head_parse(&head, in, strlen(in), &len, &wrong), APR_SUCCESS, "an old head");
-    out[hp_head_write(out, &head, HP_HEAD_CLOSE, 0, "us")] = '\0';
-    is_str(out, "HTTP/1.1 404 Gone fishing\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX-Powered-By: us\r\nTransfer-Encoding: chunked\r\n\r\n",
+    out[hp_head_write(out, &head, HP_HEAD_CLOSE, 0, "us", "A: b\r\n")] = '\0';
+    is_str(out, "HTTP/1.1 404 Gone fishing\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX-Powered-By: us\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n",
            "what ends here ends here, the rest stays in order");
 }
 
