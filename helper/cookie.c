@@ -32,25 +32,22 @@ uint32_t hp_cookie_number(const char *cookies, const char *name)
 
 char *hp_cookie_template(const char *name, const char *path, const char *attributes)
 {
-    apr_size_t name_len = strlen(name);
-    char *made = malloc(name_len + 1 + 3 * strlen(path) + strlen(attributes) + 16), *at = made;
+    apr_size_t name_len = strlen(name), size = name_len + 1 + 3 * strlen(path) + strlen(attributes) + 16;
+    char *made = malloc(size), *at = made, *end = made + size;
 
     if (!made)
         abort();
     /* The name, a NUL, and what follows the number. */
     memcpy(at, name, name_len + 1);
     at += name_len + 1;
-    at += sprintf(at, "; Path=%s", *path ? "" : "/");
+    at += snprintf(at, (size_t)(end - at), "; Path=%s", *path ? "" : "/");
     for (const unsigned char *c = (const unsigned char *)path; *c; c++) {
         if (apr_isalnum(*c) || strchr("/-._~!$&'()*+,=:@", *c))
             *at++ = (char)*c;
         else
-            at += sprintf(at, "%%%02X", *c);
+            at += snprintf(at, (size_t)(end - at), "%%%02X", *c);
     }
-    if (*attributes)
-        sprintf(at, "; %s", attributes);
-    else
-        *at = '\0';
+    snprintf(at, (size_t)(end - at), "%s%s", *attributes ? "; " : "", attributes);
     return made;
 }
 

@@ -54,7 +54,8 @@ static void requests(void)
 
 static void pairs(void)
 {
-    static const char all[] = "REQUEST_METHOD\0PUT\0REQUEST_URI\0/a?b=c\0HTTP_X\0REQUEST_URI\0HTTP_HOST\0shop:8080\0HTTPS\0on\0EMPTY\0\0";
+    static const char all[] = "REQUEST_METHOD\0PUT\0REQUEST_URI\0/a?b=c\0"
+                              "HTTP_X\0REQUEST_URI\0HTTP_HOST\0shop:8080\0HTTPS\0on\0EMPTY\0\0";
     apr_pool_t *p;
 
     apr_pool_create(&p, NULL);
@@ -120,7 +121,8 @@ static void response(void)
 
     is_int(ag_http_head_parse(&head, in, strlen(in), &len, &wrong), APR_SUCCESS, "an old head");
     out[hp_head_write(out, &head, HP_HEAD_CLOSE, 0, "us", "A: b\r\n")] = '\0';
-    is_str(out, "HTTP/1.1 404 Gone fishing\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX-Powered-By: us\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n",
+    is_str(out, "HTTP/1.1 404 Gone fishing\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX-Powered-By: us\r\nA: b\r\n"
+                "Transfer-Encoding: chunked\r\n\r\n",
            "what ends here ends here, the rest stays in order");
 }
 
