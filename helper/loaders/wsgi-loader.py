@@ -828,9 +828,8 @@ def load(settings):
     sys.modules['passenger_wsgi'] = module
     try:
         try:
-            # The cached bytecode of x.wsgi would be taken for that of x.py.
-            code = loader.get_code('passenger_wsgi') if path.endswith('.py') \
-                else loader.source_to_code(loader.get_data(path), path)
+            # Cached bytecode would be taken for that of a file changed within the same second, and x.wsgi's for that of x.py.
+            code = loader.source_to_code(loader.get_data(path), path)
         except FileNotFoundError:
             refuse('%s: there is no such startup file: create it, or name another one with PassengerStartupFile.' % path)
         except OSError as error:
