@@ -156,10 +156,19 @@ static void on_ready(hp_process_t *process)
     process->events->ready(process);
 }
 
-static void log_output(const hp_process_t *process, const char *line, apr_size_t len)
+/* One that does not start says why in the first lines; starts that fail again and again must not fill the disk. */
+static void log_output(hp_process_t *process, const char *line, apr_size_t len)
 {
     char prefix[64] = "";
 
+    if (process->state == HP_PROCESS_STARTING && process->logged > WORDS_LIMIT)
+        return;
+    process->logged += len + 1;
+    if (process->state == HP_PROCESS_STARTING && process->logged > WORDS_LIMIT) {
+        ag_log(AG_LOG_WARN, "PSG0105", "app.output: process %ld of %s writes more than %d KiB while it starts; the rest of that is not logged",
+               (long)process->pid, process->spec->app_root, WORDS_LIMIT / 1024);
+        return;
+    }
     if (!process->ctx->settings->disable_log_prefix)
         snprintf(prefix, sizeof prefix, "App %ld output: ", (long)process->pid);
     ag_log_output(prefix, line, len);

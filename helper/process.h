@@ -73,6 +73,7 @@ struct hp_process_t {
     apr_size_t line_len;
     char *words;            /* of the application before it was ready: for the report */
     apr_size_t words_len;
+    apr_size_t logged; /* bytes of output */
     char *error; /* the loader's error message */
     apr_size_t error_len;
     LIST_HEAD(, hp_app_link_t) idle_links; /* app_link.h */

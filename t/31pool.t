@@ -84,6 +84,7 @@ sub failures {
         wrong => "this is no python\n",
         mute => "import os\nos._exit(3)\n",
         none => "x = 1\n",
+        loud => "import sys\nfor i in range(50000): print('noise' * 20, file=sys.stderr)\nimport nosuchthing\n",
     );
     my $conf = '';
     for my $name (sort keys %app) {
@@ -99,6 +100,9 @@ sub failures {
         unlike $r->body, qr/nosuchmodule|Traceback|\Q$h->{root}\E/, '... that tells visitors nothing';
         like $r->header('Content-Type'), qr{^text/html}, '... in HTML';
     }
+    $h->expect_log(qr/PSG0105: app\.output/, 'that somebody is loud');
+    like $h->log_text, qr/nosuchthing/, '... and yet what is wrong';
+    cmp_ok scalar(() = $h->log_text =~ /output: (?:noise){20}/g), '<', 2000, '... and not all of the noise';
     like $h->log_text, qr/nosuchmodule/, 'the log has the cause';
     like $h->get('/', Host => 'broken.friendly')->body, qr/nosuchmodule/, 'a friendly page has it too';
 
