@@ -6,7 +6,7 @@ use Test::More;
 chomp(my $flags = `apr-1-config --cppflags --includes | tr '\\n' ' '`);
 chomp(my $httpd = `apxs -q INCLUDEDIR`);
 
-for my $f (sort glob '{apr-glue,mod_passenger,helper,t/lib}/*.h') {
+for my $f (sort glob '{apr-glue,mod_passenger,helper,helper/tools,t/lib}/*.h') {
     my $out = `echo '#include "$f"' | gcc -std=gnu11 -Wall -Wextra -Werror -I. $flags -I$httpd -fsyntax-only -x c - 2>&1`;
     is $?, 0, "$f compiles alone" or diag $out;
     my @bare = undocumented($f);

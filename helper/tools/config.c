@@ -1,0 +1,279 @@
+/* passenger-config: restarts applications, ends processes, and tells where things are. */
+#include "helper/tools/client.h"
+#include "helper/tools/restart.h"
+#include "helper/tools/validate.h"
+#include <apr_strings.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BODY_MAX (1024 * 1024) /* of api-call; the helper takes less */
+
+static const char usage[] =
+    "Usage: passenger-config COMMAND [OPTIONS]\n"
+    "\n"
+    "  restart-app        restarts applications\n"
+    "  detach-process     ends one process of an application after its requests\n"
+    "  list-instances     names what runs on this machine\n"
+    "  api-call           asks the helper anything (passenger-config api-call GET /pool.json)\n"
+    "  validate-install   looks for what is missing or unsafe\n"
+    "  about              says where things are, and which version this is\n"
+    "\n"
+    "`passenger-config COMMAND --help` says more.\n";
+
+/* -- detach-process -- */
+
+static const char detach_usage[] =
+    "Usage: passenger-config detach-process [OPTIONS] PID\n"
+    "The process gets no more requests, and ends after those that it has. Another takes its place if one is needed.\n"
+    "\n"
+    "      --ignore-nonexistant-pid   it is no failure if there is no such process\n"
+    "      --instance NAME            which instance, if several run\n"
+    "  -h, --help                     this text\n";
+
+static int detach(const hp_client_t *client, int argc, const char **argv)
+{
+    const char *name = NULL;
+    int ignore = 0, count, code;
+    const hp_client_option_t options[] = {{"ignore-nonexistant-pid", 0, NULL, &ignore}, {"ignore-nonexistent-pid", 0, NULL, &ignore},
+                                          {"instance", 0, &name, NULL}, {NULL, 0, NULL, NULL}};
+    hp_client_request_t request = {.method = "POST", .path = "/pool/detach_process.json"};
+    const hp_client_instance_t *instance;
+    json_t *reply = NULL;
+    char *end;
+    long pid;
+
+    if (!hp_client_options(client, options, detach_usage, &argc, argv))
+        return argc;
+    pid = argc == 1 ? strtol(argv[0], &end, 10) : 0;
+    if (argc != 1 || *end || pid < 2 || pid > INT32_MAX)
+        return hp_client_fail(client, HP_CLIENT_FAILED, "detach-process wants the id of one process");
+    instance = hp_client_choose(client, name, &count);
+    if (!instance)
+        return HP_CLIENT_FAILED;
+    request.body = apr_psprintf(client->p, "{\"pid\": %ld}", pid);
+    request.body_len = strlen(request.body);
+    code = hp_client_ask_json(client, instance->socket, &request, &reply);
+    if (code != HP_CLIENT_DONE)
+        return code;
+    if (json_is_true(json_object_get(reply, "detached")))
+        printf("Process %ld gets no more requests\n", pid);
+    else
+        code = hp_client_fail(client, ignore ? HP_CLIENT_DONE : HP_CLIENT_FAILED, "no application of yours has a process %ld that takes requests",
+                              pid);
+    json_decref(reply);
+    return code;
+}
+
+/* -- list-instances -- */
+
+static const char list_usage[] =
+    "Usage: passenger-config list-instances [OPTIONS]\n"
+    "Names the helpers that run on this machine.\n"
+    "\n"
+    "      --json    as JSON\n"
+    "  -q, --quiet   nothing at all if none runs\n"
+    "  -h, --help    this text\n";
+
+/* What the instance says of itself; NULL if it does not answer. */
+static json_t *version_of(const hp_client_t *client, const hp_client_instance_t *instance)
+{
+    hp_client_request_t request = {.method = "GET", .path = "/version.json"};
+    json_t *value = NULL;
+
+    return hp_client_ask_json(client, instance->socket, &request, &value) == HP_CLIENT_DONE ? value : NULL;
+}
+
+static int list(const hp_client_t *client, int argc, const char **argv)
+{
+    int as_json = 0, quiet = 0;
+    const hp_client_option_t options[] = {{"json", 0, NULL, &as_json}, {"quiet", 'q', NULL, &quiet}, {NULL, 0, NULL, NULL}};
+    const apr_array_header_t *instances;
+    json_t *all = json_array();
+
+    if (!hp_client_options(client, options, list_usage, &argc, argv))
+        return argc;
+    instances = hp_client_instances(client);
+    for (int i = 0; i < instances->nelts; i++) {
+        const hp_client_instance_t *instance = &APR_ARRAY_IDX(instances, i, hp_client_instance_t);
+        json_t *version = version_of(client, instance);
+        const char *number = json_string_value(json_object_get(version, "program_version"));
+        json_int_t pid = json_integer_value(json_object_get(version, "pid"));
+        if (as_json)
+            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:I, s:s?}", "name", instance->name, "path", instance->folder, "socket",
+                                                 instance->socket, "pid", pid, "version", number));
+        else
+            printf("%s%-25s  %-7" JSON_INTEGER_FORMAT "  %s %s\n", i ? "" : "Name                       PID      Description\n", instance->name, pid,
+                   version ? "mod_passenger" : "does not answer", number ? number : "");
+        json_decref(version);
+    }
+    if (as_json) {
+        json_dumpf(all, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (instances->nelts == 0 && !quiet) {
+        hp_client_fail(client, 0, "no mod_passenger runs here; PASSENGER_INSTANCE_REGISTRY_DIR names another folder to look in");
+    }
+    json_decref(all);
+    return HP_CLIENT_DONE;
+}
+
+/* -- api-call -- */
+
+static const char call_usage[] =
+    "Usage: passenger-config api-call [OPTIONS] METHOD PATH\n"
+    "Asks the helper and prints its answer. Exit code 2 for an answer other than 2xx.\n"
+    "\n"
+    "  -d, --data TEXT              body of the request\n"
+    "  -i, --data-stdin             the body is read from stdin\n"
+    "  -f, --data-file FILE         ... from a file\n"
+    "  -S, --socket PATH            asks at this socket\n"
+    "      --instance NAME          which instance, if several run\n"
+    "      --show-headers           the head of the answer too\n"
+    "      --ignore-response-code   exit code 0 for any answer\n"
+    "  -h, --help                   this text\n";
+
+static int read_body(const hp_client_t *client, FILE *file, const char *name, hp_client_request_t *request)
+{
+    char *body = apr_palloc(client->p, BODY_MAX);
+
+    request->body_len = file ? fread(body, 1, BODY_MAX, file) : 0;
+    if (!file || ferror(file))
+        return hp_client_fail(client, HP_CLIENT_FAILED, "cannot read %s: %s", name, strerror(errno));
+    if (request->body_len == BODY_MAX)
+        return hp_client_fail(client, HP_CLIENT_FAILED, "%s is larger than any body may be", name);
+    request->body = body;
+    return HP_CLIENT_DONE;
+}
+
+static int take_body(const hp_client_t *client, const char *data, const char *path, int from_stdin, hp_client_request_t *request)
+{
+    FILE *file;
+    int code;
+
+    if (from_stdin)
+        return read_body(client, stdin, "stdin", request);
+    if (path) {
+        file = fopen(path, "re");
+        code = read_body(client, file, path, request);
+        if (file)
+            fclose(file);
+        return code;
+    }
+    request->body = data;
+    request->body_len = data ? strlen(data) : 0;
+    return HP_CLIENT_DONE;
+}
+
+/* It becomes a line of a request's head. */
+static int plain(const char *text)
+{
+    while (*text > ' ' && *text < 0x7f)
+        text++;
+    return !*text;
+}
+
+static int call(const hp_client_t *client, int argc, const char **argv)
+{
+    const char *data = NULL, *file = NULL, *socket = NULL, *name = NULL;
+    int from_stdin = 0, headers = 0, any_code = 0, count, code;
+    const hp_client_option_t options[] = {
+        {"data", 'd', &data, NULL}, {"data-stdin", 'i', NULL, &from_stdin}, {"data-file", 'f', &file, NULL}, {"socket", 'S', &socket, NULL},
+        {"instance", 0, &name, NULL}, {"show-headers", 0, NULL, &headers}, {"ignore-response-code", 0, NULL, &any_code}, {NULL, 0, NULL, NULL}};
+    const hp_client_instance_t *instance;
+    hp_client_request_t request = {0};
+    hp_client_reply_t reply;
+
+    if (!hp_client_options(client, options, call_usage, &argc, argv))
+        return argc;
+    if (argc != 2 || !plain(argv[0]) || !plain(argv[1]) || argv[1][0] != '/')
+        return hp_client_fail(client, HP_CLIENT_FAILED, "api-call wants a method and a path: passenger-config api-call GET /pool.json");
+    request.method = argv[0];
+    request.path = argv[1];
+    code = take_body(client, data, file, from_stdin, &request);
+    if (code != HP_CLIENT_DONE)
+        return code;
+    if (!socket) {
+        instance = hp_client_choose(client, name, &count);
+        if (!instance)
+            return HP_CLIENT_FAILED;
+        socket = instance->socket;
+    }
+    code = hp_client_ask(client, socket, &request, &reply);
+    if (code != HP_CLIENT_DONE)
+        return code;
+    if (headers)
+        fputs(reply.head, stdout);
+    fwrite(reply.body, 1, reply.body_len, stdout);
+    if (reply.body_len > 0 && reply.body[reply.body_len - 1] != '\n')
+        putchar('\n');
+    return any_code || reply.status / 100 == 2 ? HP_CLIENT_DONE : HP_CLIENT_DENIED;
+}
+
+/* -- about -- */
+
+static const struct {
+    const char *topic, *value;
+} facts[] = {
+    {"version", AG_VERSION},
+    {"root", HP_CLIENT_PRIVATE},
+    {"resourcesdir", HP_CLIENT_PRIVATE},
+    {"support-binaries-dir", HP_CLIENT_PRIVATE},
+    {"apache2-module", HP_CLIENT_LIBEXECDIR "/mod_passenger.so"},
+};
+
+static int about(const hp_client_t *client, int argc, const char **argv)
+{
+    static const char about_usage[] = "Usage: passenger-config about version|root|resourcesdir|support-binaries-dir|apache2-module\n"
+                                      "The version, and where the loaders and pages, the helper, and the module are installed.\n";
+    const char *topic = NULL;
+    const hp_client_option_t options[] = {{"topic", 0, &topic, NULL}, {NULL, 0, NULL, NULL}};
+
+    if (!hp_client_options(client, options, about_usage, &argc, argv))
+        return argc;
+    topic = topic ? topic : argc == 1 ? argv[0] : "";
+    for (apr_size_t i = 0; i < AG_LEN(facts); i++) {
+        if (strcmp(facts[i].topic, topic) == 0) {
+            puts(facts[i].value);
+            return HP_CLIENT_DONE;
+        }
+    }
+    return hp_client_fail(client, HP_CLIENT_FAILED, "about what? There are version, root, resourcesdir, support-binaries-dir and apache2-module");
+}
+
+/* -- which command -- */
+
+static const struct {
+    const char *name;
+    int (*run)(const hp_client_t *client, int argc, const char **argv);
+} commands[] = {
+    {"restart-app", hp_restart_run}, {"detach-process", detach},             {"list-instances", list},
+    {"api-call", call},              {"validate-install", hp_validate_run}, {"about", about},
+};
+
+static int run(const hp_client_t *client, int argc, const char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "--help";
+
+    for (apr_size_t i = 0; i < AG_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return commands[i].run(client, argc - 1, argv + 1);
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        fputs(usage, stdout);
+        return HP_CLIENT_DONE;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts(AG_VERSION);
+        return HP_CLIENT_DONE;
+    }
+    return hp_client_fail(client, HP_CLIENT_FAILED, "\"%s\" is no command; passenger-config --help lists them", name);
+}
+
+int main(int argc, const char **argv)
+{
+    hp_client_t client;
+
+    hp_client_init(&client, "passenger-config");
+    return hp_client_finish(&client, run(&client, argc, argv));
+}
