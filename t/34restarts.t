@@ -3,7 +3,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Test::More;
-use Time::HiRes qw(time sleep);
+use Time::HiRes qw(time);
 use Harness;
 
 my @everywhere = split " ", $ENV{PARTS} // "deploy held quiet blocking";
@@ -54,6 +54,9 @@ sub touch { my ($file) = @_; spew($file, '') if !-e $file; $tick++; utime $tick,
 
 sub version { my ($h) = @_; (split ' ', $h->get('/')->body // '')[0] // '' }
 
+# Lets time pass where time is what is tested.
+sub pause { select undef, undef, undef, $_[0] }
+
 # p99 in milliseconds out of wrk's table.
 sub p99 { my ($wrk) = @_; my ($n, $unit) = $wrk->{out} =~ /99%\s+([\d.]+)(us|ms|s)/ or return; $n * { us => 0.001, ms => 1, s => 1000 }->{$unit} }
 
@@ -65,7 +68,7 @@ sub deploy {
     my @before = $h->apps;
     rewrite($h, $app, source('new', 1.5));
     my $load = $h->wrk('/?s=0.01', connections => 16, duration => 12, close => 1);
-    sleep 0.5;
+    pause(0.5);
     touch("$app/tmp/restart.txt");
     my ($most, %seen, %first) = (0);
     my $begin = time;
@@ -75,7 +78,7 @@ sub deploy {
         $first{$version} //= time - $begin;
         my @now = $h->apps;
         $most = @now if @now > $most;
-        sleep 0.02;
+        pause(0.02);
     }
     $load = $load->finish;
     is $load->{bad}, 0, "no request of $load->{requests} failed";
@@ -102,7 +105,7 @@ sub held {
     $h->expect_log(qr/PSG0113: spawn\.failed.*SyntaxError/);
     $h->expect_log(qr/PSG0117: app\.held/);
     is version($h), 'old', 'old code answers for new code that does not start';
-    sleep 2;
+    pause(2);
     is scalar(() = $h->log_text =~ /spawn\.failed/g), 1, '... which is tried once';
     is version($h), 'old', '... and old code goes on';
     is_deeply [ $h->apps ], \@before, '... in the same processes';
@@ -154,7 +157,7 @@ sub unvisited {
     my ($h, $app) = start($mpm, "PassengerMinInstances 1");
     is version($h), 'old', 'it runs';
     my ($old) = $h->apps;
-    sleep 1.2;
+    pause(1.2);
     rewrite($h, $app, source('new', 0));
     touch("$app/tmp/restart.txt");
     my $begin = time;
@@ -194,10 +197,10 @@ sub alone {
     is version($h), 'old', 'it runs';
     rewrite($h, $app, source('new', 0.5));
     my $load = $h->wrk('/', connections => 8, duration => 5, close => 1);
-    sleep 0.3;
+    pause(0.3);
     touch("$app/tmp/restart.txt");
     my $most = 0;
-    for (1 .. 150) { my @now = $h->apps; $most = @now if @now > $most; sleep 0.02 }
+    for (1 .. 150) { my @now = $h->apps; $most = @now if @now > $most; pause(0.02) }
     $load = $load->finish;
     is $load->{bad}, 0, "no request of $load->{requests} failed";
     is $most, 1, 'there was never more than one process';
@@ -215,7 +218,7 @@ sub recycle {
         my @now = $h->apps;
         $pid{$_}++ for @now;
         $most = @now if @now > $most;
-        sleep 0.07;
+        pause(0.07);
     }
     $load = $load->finish;
     is $load->{bad}, 0, "no request of $load->{requests} failed";
