@@ -1,4 +1,5 @@
 #include "apr-glue/options.h"
+#include "apr-glue/url.h"
 #include <apr_lib.h>
 #include <apr_siphash.h>
 #include <apr_strings.h>
@@ -12,6 +13,8 @@
 
 /* More elements than anyone configures, few enough that packed options always fit into a frame. */
 #define SET_MAX 64
+/* The same for the whole server, where every virtual host may add to a set. */
+#define GLOBAL_SET_MAX 4096
 
 #define BIT(id) ((apr_uint64_t)1 << (id))
 
@@ -39,6 +42,7 @@ static const ag_options_global_t global_defaults = {
 #define LENGTH(most)       .hi = most
 #define ONE_OF(words)      .hi = 255, .choices = words
 #define URIS               .hi = 1024, .uri = 1
+#define URLS               .hi = 2048, .url = 1
 
 const ag_options_row_t ag_options_rows[] = {
 #define ROW(name, which, what, where, marks, target)                                                                             \
@@ -168,6 +172,14 @@ static const char *check_uri(apr_pool_t *p, const ag_options_row_t *row, const c
     return NULL;
 }
 
+static const char *check_url(apr_pool_t *p, const ag_options_row_t *row, const char *value)
+{
+    ag_url_t url;
+    const char *problem = ag_url_parse(&url, value, p);
+
+    return problem ? apr_pstrcat(p, row->directive, " ", problem, NULL) : NULL;
+}
+
 static const char *check_text(apr_pool_t *p, const ag_options_row_t *row, const char *value)
 {
     apr_size_t len = strlen(value), i;
@@ -181,6 +193,8 @@ static const char *check_text(apr_pool_t *p, const ag_options_row_t *row, const 
     }
     if (row->choices && !is_choice(row->choices, value))
         return apr_psprintf(p, "%s must be one of: %s", row->directive, row->choices);
+    if (row->url)
+        return check_url(p, row, value);
     return row->uri ? check_uri(p, row, value) : NULL;
 }
 
@@ -202,7 +216,7 @@ const char *ag_options_check(apr_pool_t *p, const ag_options_row_t *row, const c
 }
 
 /* Adds to the object's own array; what it inherited was replaced, not shared, so nobody else sees it. 0 when there is no room. */
-static int add_element(apr_pool_t *p, apr_array_header_t **pset, const char *value)
+static int add_element(apr_pool_t *p, apr_array_header_t **pset, const char *value, int most)
 {
     int i;
 
@@ -212,7 +226,7 @@ static int add_element(apr_pool_t *p, apr_array_header_t **pset, const char *val
         if (strcmp(APR_ARRAY_IDX(*pset, i, const char *), value) == 0)
             return 1;
     }
-    if ((*pset)->nelts == SET_MAX)
+    if ((*pset)->nelts == most)
         return 0;
     APR_ARRAY_PUSH(*pset, const char *) = apr_pstrdup(p, value);
     return 1;
@@ -220,6 +234,7 @@ static int add_element(apr_pool_t *p, apr_array_header_t **pset, const char *val
 
 const char *ag_options_set(apr_pool_t *p, void *object, const ag_options_row_t *row, const char *value)
 {
+    int most = row->kind == AG_OPTIONS_KIND_GLOBAL ? GLOBAL_SET_MAX : SET_MAX;
     const char *problem;
 
     assert(row->kind == AG_OPTIONS_KIND_OPTION || row->kind == AG_OPTIONS_KIND_GLOBAL);
@@ -234,8 +249,8 @@ const char *ag_options_set(apr_pool_t *p, void *object, const ag_options_row_t *
         *int_at(object, row) = atoi(value);
     else if (row->type == AG_OPTIONS_TYPE_STRING)
         *string_at(object, row) = apr_pstrdup(p, value);
-    else if (!add_element(p, set_at(object, row), value))
-        return apr_psprintf(p, "%s must not have more than %d values", row->directive, SET_MAX);
+    else if (!add_element(p, set_at(object, row), value, most))
+        return apr_psprintf(p, "%s must not have more than %d values", row->directive, most);
     *(apr_uint64_t *)object |= BIT(row->id);
     return NULL;
 }

@@ -101,6 +101,7 @@ typedef struct {
     int lo, hi;          /* INT: both inclusive; STRING and elements of a SET: longest, bytes */
     const char *choices; /* STRING: the allowed values, blanks between them, or NULL */
     int uri;             /* SET: elements are URI prefixes */
+    int url;             /* SET: elements are URLs of websites */
 } ag_options_row_t;
 
 /* AG_OPTIONS_ROWS rows. */

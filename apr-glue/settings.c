@@ -20,6 +20,24 @@ void ag_settings_put(ag_frame_t *f, const ag_settings_t *s)
         ag_frame_put_str(f, grant->value);
         ag_frame_put_str(f, grant->root);
     }
+    ag_frame_put_u32(f, s->pre_start ? (uint32_t)s->pre_start->nelts : 0);
+    for (int i = 0; s->pre_start && i < s->pre_start->nelts; i++)
+        ag_frame_put_str(f, APR_ARRAY_IDX(s->pre_start, i, const char *));
+}
+
+static apr_array_header_t *get_strings(ag_frame_reader_t *in)
+{
+    apr_array_header_t *strings = apr_array_make(in->p, 2, sizeof(const char *));
+    uint32_t n = ag_frame_get_u32(in);
+
+    while (!in->bad && n-- > 0) {
+        const char *string = ag_frame_get_str(in);
+        if (string)
+            APR_ARRAY_PUSH(strings, const char *) = string;
+        else
+            in->bad = 1;
+    }
+    return strings;
 }
 
 ag_settings_t *ag_settings_get(ag_frame_reader_t *in)
@@ -40,6 +58,7 @@ ag_settings_t *ag_settings_get(ag_frame_reader_t *in)
         if (!grant->option || !grant->value || !grant->root)
             in->bad = 1;
     }
+    s->pre_start = get_strings(in);
     if (!s->build_id || !s->registry_dir || !s->data_dir || !s->default_user)
         in->bad = 1;
     return s;

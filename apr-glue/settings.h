@@ -43,6 +43,7 @@ typedef struct {
     int show_version;           /* in X-Powered-By */
     int disable_log_prefix;     /* application output without "App 123 output: " */
     apr_array_header_t *grants; /* of ag_settings_grant_t */
+    const apr_array_header_t *pre_start; /* of const char *: URLs to be requested after a start; NULL or empty: none */
 } ag_settings_t;
 
 /* Appends all fields. */

@@ -207,15 +207,25 @@ apr_status_t ag_sock_recv(int fd, void *buf, apr_size_t size, apr_size_t *plen, 
     return APR_SUCCESS;
 }
 
-apr_status_t ag_sock_wait(int fd, int timeout_ms)
+static apr_status_t wait_for(int fd, short events, int timeout_ms)
 {
-    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+    struct pollfd pfd = {.fd = fd, .events = events};
     int n;
 
     do
         n = poll(&pfd, 1, timeout_ms);
     while (n < 0 && errno == EINTR);
     return n > 0 ? APR_SUCCESS : n == 0 ? APR_TIMEUP : errno;
+}
+
+apr_status_t ag_sock_wait(int fd, int timeout_ms)
+{
+    return wait_for(fd, POLLIN, timeout_ms);
+}
+
+apr_status_t ag_sock_wait_write(int fd, int timeout_ms)
+{
+    return wait_for(fd, POLLOUT, timeout_ms);
 }
 
 apr_status_t ag_sock_nonblock(int fd, int on)

@@ -30,8 +30,9 @@ apr_status_t ag_sock_send(int fd, const void *data, apr_size_t len, const int *f
  * APR_EGENERAL for a message larger than `size` (its descriptors are closed). */
 apr_status_t ag_sock_recv(int fd, void *buf, apr_size_t size, apr_size_t *plen, int *fds, int *pnfds) AG_MUST_CHECK;
 
-/* Waits until `fd` is readable or `timeout_ms` is over: APR_TIMEUP then. */
+/* Waits until `fd` is readable, or writable, or `timeout_ms` is over: APR_TIMEUP then. With fd -1 only the time counts. */
 apr_status_t ag_sock_wait(int fd, int timeout_ms) AG_MUST_CHECK;
+apr_status_t ag_sock_wait_write(int fd, int timeout_ms) AG_MUST_CHECK;
 
 /* Sets or clears O_NONBLOCK; fails only for what is no descriptor. */
 apr_status_t ag_sock_nonblock(int fd, int on);

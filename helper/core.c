@@ -1,6 +1,7 @@
 #include "helper/core.h"
 #include "apr-glue/child.h"
 #include "apr-glue/log.h"
+#include "apr-glue/rights.h"
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
 #include "helper/admin.h"
@@ -9,10 +10,8 @@
 #include "helper/request.h"
 #include <apr_strings.h>
 #include <errno.h>
-#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -214,15 +213,6 @@ static void on_watchdog(void *baton, const char *data, apr_size_t len, const int
 
 /* -- birth -- */
 
-static int become(uid_t uid, gid_t gid)
-{
-    if (geteuid() == 0 && (setgroups(0, NULL) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid)))
-        return 0;
-    /* Others of the same user must not read our memory, nor stop us with ptrace. */
-    prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L);
-    return geteuid() == uid && getegid() == gid && (uid != 0 && setresuid((uid_t)-1, 0, (uid_t)-1) != 0);
-}
-
 static const char *own_folder(apr_pool_t *p)
 {
     char path[PATH_MAX];
@@ -247,7 +237,7 @@ int hp_core_run(const char *uid, const char *gid)
     core = apr_pcalloc(p, sizeof *core);
     core->ctx.p = p;
     core->ctx.data_dir = own_folder(p); /* while /proc/self is ours to read */
-    if (!become((uid_t)strtoul(uid, NULL, 10), (gid_t)strtoul(gid, NULL, 10))) {
+    if (!ag_rights_give_up((uid_t)strtoul(uid, NULL, 10), (gid_t)strtoul(gid, NULL, 10))) {
         ag_log(AG_LOG_ERROR, "PSG0165", "core.user: cannot become user %s, group %s", uid, gid);
         return 1;
     }

@@ -301,6 +301,7 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     settings->show_version = g->show_version_in_header;
     settings->disable_log_prefix = g->disable_log_prefix;
     settings->grants = apr_array_make(p, 0, sizeof(ag_settings_grant_t));
+    settings->pre_start = g->pre_start;
     return settings;
 }
 

@@ -6,6 +6,7 @@ static ag_settings_t *sample(apr_pool_t *p)
 {
     static const ag_settings_grant_t grants[] = {{"user", "deploy", "/srv/shop"}, {"python", "/opt/py", "/"}, {"group", "staff", "/srv/a/"}};
     ag_settings_t *s = apr_pcalloc(p, sizeof *s);
+    apr_array_header_t *urls;
 
     s->build_id = "0123456789abcdef";
     s->registry_dir = "/run/x";
@@ -16,6 +17,9 @@ static ag_settings_t *sample(apr_pool_t *p)
     s->grants = apr_array_make(p, 3, sizeof(ag_settings_grant_t));
     for (apr_size_t i = 0; i < AG_LEN(grants); i++)
         APR_ARRAY_PUSH(s->grants, ag_settings_grant_t) = grants[i];
+    urls = apr_array_make(p, 1, sizeof(const char *));
+    APR_ARRAY_PUSH(urls, const char *) = "http://shop.example/";
+    s->pre_start = urls;
     return s;
 }
 
@@ -47,6 +51,11 @@ static void round_trip(apr_pool_t *p)
     is_int(got->web_uid, 33, "... with numbers");
     is_int(got->grants->nelts, 3, "... with grants");
     is_str(APR_ARRAY_IDX(got->grants, 0, ag_settings_grant_t).root, "/srv/shop", "... and their places");
+    is_int(got->pre_start->nelts, 1, "... with URLs");
+    is_str(APR_ARRAY_IDX(got->pre_start, 0, const char *), "http://shop.example/", "... that are the same");
+    s->pre_start = NULL;
+    is_int(there_and_back(p, s, &rv)->pre_start->nelts, 0, "no URLs are an empty list");
+    is_int(rv, APR_SUCCESS, "... that travels too");
     s->default_user = NULL;
     there_and_back(p, s, &rv);
     is_int(rv, APR_EGENERAL, "without a default user they are refused");
