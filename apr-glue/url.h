@@ -14,8 +14,8 @@ typedef struct {
     const char *shown;       /* the whole without credentials: the form for logs */
 } ag_url_t;
 
-/* Takes http:// and https:// URLs of printable ASCII apart; a fragment is dropped. NULL and *url, in `p`; else what is wrong with the text, as the
- * end of a sentence that begins with its name. */
+/* Takes http:// and https:// URLs of printable ASCII apart; a fragment is dropped. NULL and *url, in `p`; else what is wrong with
+ * the text, as the end of a sentence that begins with its name. */
 const char *ag_url_parse(ag_url_t *url, const char *text, apr_pool_t *p) AG_MUST_CHECK;
 
 #endif

@@ -104,6 +104,15 @@ void hp_chan_send(hp_chan_t *chan, const ag_frame_t *frame, const int *fds, int 
     ag_loop_io_set(chan->io, AG_LOOP_READ | AG_LOOP_WRITE);
 }
 
+void hp_chan_tell(hp_chan_t *chan, uint32_t type)
+{
+    apr_pool_t *ptemp;
+
+    apr_pool_create(&ptemp, NULL);
+    hp_chan_send(chan, ag_frame_create(ptemp, type), NULL, 0);
+    apr_pool_destroy(ptemp);
+}
+
 void hp_chan_destroy(hp_chan_t **pchan)
 {
     hp_chan_t *chan = *pchan;

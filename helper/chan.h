@@ -14,6 +14,8 @@ typedef void (*hp_chan_cb_t)(void *baton, const char *data, apr_size_t len, cons
 hp_chan_t *hp_chan_create(ag_loop_t *loop, int fd, hp_chan_cb_t cb, void *baton);
 /* Sends or queues; the descriptors stay the caller's (copies are sent). A peer that is gone swallows messages. */
 void hp_chan_send(hp_chan_t *chan, const ag_frame_t *frame, const int *fds, int nfds);
+/* The same with a message that says nothing but its type. */
+void hp_chan_tell(hp_chan_t *chan, uint32_t type);
 /* Allowed within the callback. Accepts a pointer to NULL; nulls. */
 void hp_chan_destroy(hp_chan_t **pchan);
 

@@ -182,7 +182,7 @@ static void take_message(hp_core_t *core, const char *data, apr_size_t len, cons
         take_settings(core, &in, fds, nfds);
     } else if (type == HP_MSG_LISTEN && nfds == 1) {
         listen_on(core, fds[0]);
-        hp_chan_send(core->ctx.watchdog, ag_frame_create(ptemp, HP_MSG_HELLO), NULL, 0);
+        hp_chan_tell(core->ctx.watchdog, HP_MSG_HELLO);
     } else if (type == HP_MSG_LOOKER && nfds == 1) {
         hp_chan_destroy(&core->ctx.looker);
         core->ctx.looker = hp_chan_create(core->ctx.loop, fds[0], on_looker, core);

@@ -1,5 +1,6 @@
 #include "helper/group.h"
 #include "apr-glue/log.h"
+#include "helper/msg.h"
 #include "helper/wear.h"
 #include <apr_strings.h>
 #include <string.h>
@@ -24,6 +25,7 @@ struct hp_group_t {
     apr_interval_time_t boot; /* that the last process took to be ready */
     apr_time_t quiet_until;   /* until then requests wait for a successor although others could serve; 0: they do not */
     ag_loop_timer_t *quiet_timer;
+    int prestart; /* the watchdog is to be told that PassengerPreStart's requests are due */
 
     int failures;         /* starts that failed in a row */
     apr_time_t next_try;  /* not before; 0: at once */
@@ -314,6 +316,11 @@ static void advance(void *baton)
         group->quiet_until = 0; /* there is no room for the new code yet */
         serve_queue(group);
     }
+    c = count(group);
+    if (group->prestart && c.outdated + c.starting == 0) { /* they find the new code, or bring it */
+        hp_chan_tell(group->ctx->watchdog, HP_MSG_PRESTART);
+        group->prestart = 0;
+    }
 }
 
 static void on_timer(void *baton)
@@ -334,6 +341,7 @@ static void restart(hp_group_t *group, int roll, const char *why)
     group->failures = 0;
     group->next_try = group->quiet_until = 0;
     group->restarted_at = ag_loop_now();
+    group->prestart = fleet->used > 0;
     hp_config_forget(&group->kept);
     hp_report_destroy(&group->failure);
     ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", name(group), why, fleet->generation);
@@ -354,6 +362,8 @@ static void on_news(void *baton, const hp_watch_news_t *news)
         restart(group, rolling(group), news->restart == 2 ? "always_restart.txt is there" : "restart.txt was touched");
     else if (news->restart)
         group->failures = 0, group->next_try = 0;
+    if (news->restart == 2)
+        group->prestart = 0; /* its requests would find that file again, for ever */
     if (group->failure && news->mended && !group->member.fleet.held)
         group->next_try = 0;
     advance(group);

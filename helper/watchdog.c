@@ -7,6 +7,7 @@
 #include "apr-glue/text.h"
 #include "helper/apps.h"
 #include "helper/msg.h"
+#include "helper/prestart.h"
 #include "helper/rights.h"
 #include "helper/upgrade.h"
 #include "helper/ward.h"
@@ -24,6 +25,7 @@
 #define STOP_REQUESTS_LIMIT apr_time_from_sec(2) /* for requests in flight */
 #define STOP_APPS_LIMIT     apr_time_from_sec(3) /* between TERM and KILL */
 #define LOOK_INTERVAL       apr_time_from_sec(1) /* at the instance directory */
+#define RELOAD_SETTLE       apr_time_from_sec(1) /* until Apache's children are those of the new configuration */
 
 typedef enum { RUNNING, STOPPING_CORE, STOPPING_APPS } phase_t;
 
@@ -34,6 +36,8 @@ typedef struct {
     hp_instance_t *instance;
     hp_apps_t *apps;
     hp_upgrade_file_t self;
+    hp_prestart_t *prestart;
+    int prestarted; /* since this program was started */
     phase_t phase;
     int listener;
     int announced; /* the Apache parent knows that we are ready */
@@ -171,23 +175,26 @@ static void on_stop_timer(void *baton)
 
 static void stop(hp_watchdog_t *w, const char *why)
 {
-    apr_pool_t *ptemp;
-
     if (w->phase != RUNNING)
         return;
     ag_log(AG_LOG_INFO, "PSG0011", "helper.stopping: %s", why);
     w->phase = STOPPING_CORE;
+    hp_prestart_stop(w->prestart);
     if (!w->core) {
         stop_apps(w);
         return;
     }
-    apr_pool_create(&ptemp, w->p);
-    hp_chan_send(w->core, ag_frame_create(ptemp, HP_MSG_STOP), NULL, 0);
-    apr_pool_destroy(ptemp);
+    hp_chan_tell(w->core, HP_MSG_STOP);
     ag_loop_timer_start(w->stop_timer, STOP_REQUESTS_LIMIT);
 }
 
 /* -- the core -- */
+
+static void prestart(hp_watchdog_t *w, apr_interval_time_t after)
+{
+    if (w->phase == RUNNING)
+        hp_prestart_run(w->prestart, after);
+}
 
 static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
 {
@@ -201,6 +208,12 @@ static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
         if (!w->announced)
             tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->listener);
         w->announced = 1;
+        if (!w->prestarted)
+            prestart(w, 0);
+        w->prestarted = 1;
+        break;
+    case HP_MSG_PRESTART:
+        prestart(w, 0);
         break;
     case HP_MSG_SPAWN:
         id = ag_frame_get_u64(in);
@@ -314,12 +327,13 @@ static void upgrade(hp_watchdog_t *w)
 
     ag_log(AG_LOG_NOTICE, "PSG0022", "helper.upgrade: %s has changed; %d application processes are kept", w->self.path,
            hp_apps_count(w->apps));
+    hp_prestart_stop(w->prestart); /* the heir does it again */
     ag_frame_put_bytes(state, w->settings_bytes, w->settings_len);
     ag_frame_put_str(state, hp_instance_path(w->instance));
     hp_upgrade_put_fd(state, w->listener);
     hp_apps_save(w->apps, state);
     if (w->core)
-        hp_chan_send(w->core, ag_frame_create(w->settings_pool, HP_MSG_STOP), NULL, 0);
+        hp_chan_tell(w->core, HP_MSG_STOP);
     rv = hp_upgrade_exec(w->self.path, state);
     ag_log(AG_LOG_ERROR, "PSG0023", "helper.upgrade: %s cannot be run: %s; restart Apache", w->self.path, ag_text_error(w->settings_pool, rv));
     hp_upgrade_note(&w->self, w->self.path);
@@ -338,9 +352,11 @@ static void on_settings(hp_watchdog_t *w, const char *data, apr_size_t len, cons
         return;
     }
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
+    hp_prestart_settings(w->prestart, w->settings);
     if (strcmp(w->settings->build_id, ag_build_id()) != 0 && hp_upgrade_due(&w->self))
         upgrade(w);
     send_settings(w);
+    prestart(w, RELOAD_SETTLE);
 }
 
 static void close_all(ag_parcel_t *parcel)
@@ -520,6 +536,8 @@ int hp_watchdog_run(const char *state)
         return give_up(w, apr_psprintf(p, "cannot listen on %s: %s", hp_instance_socket(w->instance), ag_text_error(p, rv)));
     w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, p);
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
+    w->prestart = hp_prestart_create(w->loop, w->self.path, w->core_uid, w->core_gid, p);
+    hp_prestart_settings(w->prestart, w->settings);
     hp_apps_on_exit(w->apps, end_when_empty, w);
     make_wards(w);
     watch(w, !state);

@@ -3,7 +3,7 @@ use strict;
 use warnings;
 use Test::More;
 
-my %range = ('helper' => [1, 499], 'mod_passenger' => [500, 799], 'apr-glue' => [800, 899]);
+my %range = ('helper' => [1, 499], 'helper/tools' => [1, 499], 'mod_passenger' => [500, 799], 'apr-glue' => [800, 899]);
 my %seen;
 for my $dir (sort keys %range) {
     my ($low, $high) = @{ $range{$dir} };

@@ -76,7 +76,7 @@ sub new {
     spew("$root/mime.types", "text/html html\ntext/css css\ntext/plain txt\napplication/javascript js\nimage/png png\n");
     # A copy, because those who apps run as may be unable to look into the tree that was built.
     if ($self->{passenger}) {
-        system('cp', '-rL', (grep { -e } map { "$build/$_" } qw(passenger-helper loaders errors)), "$root/lib") == 0 or die 'cp';
+        system('cp', '-rL', (grep { -e } map { "$build/$_" } qw(passenger-helper passenger-prestart loaders errors)), "$root/lib") == 0 or die 'cp';
         system('chmod', '-R', 'go+rX', "$root/lib");
         $self->{helper} = $libasan ? $self->_asan_helper : "$root/lib/passenger-helper";
     }

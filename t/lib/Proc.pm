@@ -3,7 +3,7 @@ package Proc;
 use strict;
 use warnings;
 
-# { pid, ppid, state, start, cmdline [...], exe, cwd, helper (runs passenger-helper) }, or undef.
+# { pid, ppid, state, start, cmdline [...], exe, cwd, helper (runs passenger-helper or passenger-prestart) }, or undef.
 sub get {
     my ($pid) = @_;
     open my $fh, '<', "/proc/$pid/stat" or return;
@@ -17,7 +17,7 @@ sub get {
         pid => $pid, state => $field[0], ppid => $field[1], start => $field[19], comm => $comm,
         cmdline => [split /\0/, $cmdline], exe => $exe, cwd => readlink("/proc/$pid/cwd") // '',
         # The core lets nobody but root look at its file.
-        helper => ($exe || $cmdline =~ s/\0.*//sr) =~ m{/passenger-helper( \(deleted\))?$} ? 1 : 0,
+        helper => ($exe || $cmdline =~ s/\0.*//sr) =~ m{/passenger-(?:helper|prestart)( \(deleted\))?$} ? 1 : 0,
     };
 }
 
