@@ -140,6 +140,19 @@ void hp_app_link_keep(hp_app_link_t **plink)
     LIST_INSERT_HEAD(&link->process->idle_links, link, entry);
 }
 
+int hp_app_link_spare(hp_context_t *ctx)
+{
+    int n = 0;
+
+    for (apr_hash_index_t *hi = apr_hash_first(NULL, ctx->processes); hi; hi = apr_hash_next(hi)) {
+        hp_process_t *process = apr_hash_this_val(hi);
+        n += process->nlinks;
+        close_idle(process);
+        n -= process->nlinks;
+    }
+    return n;
+}
+
 void hp_app_link_close(hp_app_link_t **plink)
 {
     hp_app_link_t *link = *plink;

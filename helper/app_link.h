@@ -18,6 +18,8 @@ typedef struct hp_app_link_t {
 apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_loop_io_cb_t cb, void *baton) AG_MUST_CHECK;
 /* Gives back a connection on which nothing is outstanding. */
 void hp_app_link_keep(hp_app_link_t **plink);
+/* Closes what nobody uses; how many. */
+int hp_app_link_spare(hp_context_t *ctx);
 /* Accepts a pointer to NULL; nulls. */
 void hp_app_link_close(hp_app_link_t **plink);
 

@@ -13,7 +13,7 @@
 #define HEAD_MAX    (AG_LINK_MAX_HEAD + 64 * 1024) /* the application's pairs and ours */
 #define DRAINED     (HP_SPOOL_MEMORY / 2)
 #define KEPT_BUFFER 8192 /* a link that waits for its next request holds no more */
-#define IOV_MAX_HERE 64
+#define IDLE_LEAST  (apr_time_from_sec(1) / 10) /* before that, a request may be on its way */
 
 typedef enum { HELLO, HEAD, REQUEST, CLOSING } phase_t;
 
@@ -26,6 +26,7 @@ struct hp_conn_t {
     phase_t phase;
     int want_body, peer_ended, broken;
     uint32_t config_generation;
+    apr_time_t idle_since; /* of meaning while there is no request */
     char *in; /* bytes that came and could not be used yet */
     apr_size_t in_len, in_size;
     hp_spool_t out;
@@ -169,6 +170,7 @@ void hp_conn_done(hp_conn_t *conn, int keep)
 {
     conn->request = NULL;
     conn->want_body = 0;
+    conn->idle_since = ag_loop_now();
     conn->phase = keep && !conn->peer_ended && !conn->server->ctx->stopping ? HEAD : CLOSING;
     if (conn->phase == CLOSING && !conn->broken && hp_spool_len(&conn->out) == 0)
         doom(conn);
@@ -192,6 +194,11 @@ void hp_conn_want_body(hp_conn_t *conn, int on)
         later(conn);
     conn->want_body = on;
     watch(conn);
+}
+
+hp_conn_server_t *hp_conn_server(const hp_conn_t *conn)
+{
+    return conn->server;
 }
 
 uint32_t hp_conn_config_generation(const hp_conn_t *conn)
@@ -423,6 +430,7 @@ void hp_conn_create(hp_conn_server_t *server, int fd)
         abort();
     conn->server = server;
     conn->fd = fd;
+    conn->idle_since = ag_loop_now();
     hp_spool_init(&conn->out, &server->ctx->store);
     LIST_INSERT_HEAD(&server->conns, conn, entry);
     server->nconns++;
@@ -437,4 +445,23 @@ void hp_conn_drain(hp_conn_server_t *server)
         if (!conn->request && hp_spool_len(&conn->out) == 0)
             doom(conn);
     }
+}
+
+int hp_conn_spare(hp_conn_server_t *server, int n)
+{
+    apr_time_t latest = ag_loop_now() - IDLE_LEAST;
+    hp_conn_t *conn, *oldest = NULL;
+    int done = 0;
+
+    do {
+        if (oldest)
+            doom(oldest);
+        done += oldest != NULL;
+        oldest = NULL;
+        LIST_FOREACH (conn, &server->conns, entry) {
+            if (!conn->request && !conn->broken && hp_spool_len(&conn->out) == 0 && conn->idle_since < (oldest ? oldest->idle_since : latest))
+                oldest = conn;
+        }
+    } while (oldest && done < n);
+    return done;
 }

@@ -44,6 +44,9 @@ void hp_conn_create(hp_conn_server_t *server, int fd);
 /* No new requests: closes links that have none, and the others when theirs is done. */
 void hp_conn_drain(hp_conn_server_t *server);
 
+/* Closes links without a request, those first that have had none for longest, but `n` at most; how many. They are gone in the loop's next round. */
+int hp_conn_spare(hp_conn_server_t *server, int n);
+
 /* -- for the request on the link -- */
 
 /* Sends now what the socket takes and keeps the rest. A link that fails is closed later, in the loop;
@@ -60,6 +63,8 @@ void hp_conn_done(hp_conn_t *conn, int keep);
 /* The response can't be completed: what was sent so far is followed by the end of the link. */
 void hp_conn_break(hp_conn_t *conn);
 
+/* What the link belongs to. */
+hp_conn_server_t *hp_conn_server(const hp_conn_t *conn);
 /* Of the configuration that the sender had read when it connected; 0: it did not say. */
 uint32_t hp_conn_config_generation(const hp_conn_t *conn);
 

@@ -2,14 +2,13 @@
 #include "apr-glue/child.h"
 #include "apr-glue/log.h"
 #include "apr-glue/rights.h"
-#include "apr-glue/sock.h"
 #include "apr-glue/text.h"
 #include "helper/admin.h"
+#include "helper/gate.h"
 #include "helper/msg.h"
 #include "helper/report.h"
 #include "helper/request.h"
 #include <apr_strings.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -17,9 +16,7 @@
 #include <unistd.h>
 
 #define WATCHDOG_FD     3
-#define ACCEPT_AT_ONCE  64
 #define STOP_LOOK       (apr_time_from_sec(1) / 50)
-#define ACCEPT_PAUSE    (apr_time_from_sec(1) / 2)
 #define BODIES_MEMORY   (64 * 1024 * 1024)
 #define ORPHANED_LIMIT  apr_time_from_sec(60) /* without a watchdog, for requests in flight */
 
@@ -29,66 +26,10 @@ typedef struct {
     hp_conn_server_t server;
     hp_admin_t *admin;
     apr_pool_t *settings_pool;
-    int listener;
-    ag_loop_io_t *accept_io;
-    ag_loop_timer_t *accept_timer, *stop_timer;
+    hp_gate_t *gate;
+    ag_loop_timer_t *stop_timer;
     apr_time_t stop_by; /* 0: no limit of our own */
 } hp_core_t;
-
-/* -- links -- */
-
-static void on_accept_timer(void *baton)
-{
-    hp_core_t *core = baton;
-
-    if (core->accept_io)
-        ag_loop_io_set(core->accept_io, AG_LOOP_READ);
-}
-
-/* Only Apache's children, root and ourselves: the socket's mode says the same, this says it again. */
-static int welcome(const hp_core_t *core, int fd)
-{
-    uid_t uid;
-    pid_t pid;
-
-    if (ag_sock_peer(fd, &uid, &pid) == APR_SUCCESS && (uid == 0 || uid == geteuid() || uid == (uid_t)core->ctx.settings->web_uid))
-        return 1;
-    ag_log(AG_LOG_WARN, "PSG0160", "link.refused: process %ld of uid %ld is not Apache's", (long)pid, (long)uid);
-    return 0;
-}
-
-static void on_accept(void *baton, int events)
-{
-    hp_core_t *core = baton;
-
-    (void)events;
-    for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
-        int fd = accept4(core->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-            ag_log(AG_LOG_ERROR, "PSG0161", "fd.exhausted: no link can be accepted: %s; %d are open", strerror(errno), core->server.nconns);
-            /* The backlog waits; trying again at once would only burn time. */
-            ag_loop_io_set(core->accept_io, 0);
-            ag_loop_timer_start(core->accept_timer, ACCEPT_PAUSE);
-            return;
-        }
-        if (fd < 0)
-            return;
-        if (welcome(core, fd))
-            hp_conn_create(&core->server, fd);
-        else
-            close(fd);
-    }
-}
-
-static void listen_on(hp_core_t *core, int fd)
-{
-    ag_loop_io_destroy(&core->accept_io);
-    if (core->listener >= 0)
-        close(core->listener);
-    core->listener = fd;
-    ag_sock_nonblock(fd, 1);
-    core->accept_io = ag_loop_io_create(core->ctx.loop, fd, AG_LOOP_READ, on_accept, core);
-}
 
 /* -- the end -- */
 
@@ -107,7 +48,7 @@ static void on_stop_timer(void *baton)
 static void stop(hp_core_t *core)
 {
     core->ctx.stopping = 1;
-    ag_loop_io_destroy(&core->accept_io);
+    hp_gate_close(core->gate);
     hp_admin_stop(core->admin);
     hp_pool_stopping(core->pool);
     on_stop_timer(core);
@@ -181,7 +122,7 @@ static void take_message(hp_core_t *core, const char *data, apr_size_t len, cons
     if (type == HP_MSG_SETTINGS) {
         take_settings(core, &in, fds, nfds);
     } else if (type == HP_MSG_LISTEN && nfds == 1) {
-        listen_on(core, fds[0]);
+        hp_gate_open(core->gate, fds[0]);
         hp_chan_tell(core->ctx.watchdog, HP_MSG_HELLO);
     } else if (type == HP_MSG_LOOKER && nfds == 1) {
         hp_chan_destroy(&core->ctx.looker);
@@ -250,7 +191,6 @@ int hp_core_run(const char *uid, const char *gid)
     core->ctx.store.dir = "/tmp"; /* until the settings are here, a moment from now */
     core->ctx.scratch = apr_palloc(p, HP_CONTEXT_SCRATCH);
     core->ctx.head = apr_pcalloc(p, sizeof *core->ctx.head);
-    core->listener = -1;
     if (!core->ctx.loop || getrandom(core->ctx.key, sizeof core->ctx.key, 0) != sizeof core->ctx.key)
         return 1;
     core->ctx.watchdog = hp_chan_create(core->ctx.loop, WATCHDOG_FD, on_watchdog, core);
@@ -260,7 +200,7 @@ int hp_core_run(const char *uid, const char *gid)
     core->server.baton = core->pool;
     LIST_INIT(&core->server.conns);
     core->admin = hp_admin_create(&core->ctx, &(hp_endpoint_t){core->pool, &core->server, ag_loop_now()});
-    core->accept_timer = ag_loop_timer_create(core->ctx.loop, on_accept_timer, core);
+    core->gate = hp_gate_create(&core->server);
     core->stop_timer = ag_loop_timer_create(core->ctx.loop, on_stop_timer, core);
     ag_loop_run(core->ctx.loop);
     return 0;

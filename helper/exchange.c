@@ -36,6 +36,7 @@ void hp_exchange_destroy(hp_exchange_t *r)
         return; /* whoever is inside still looks at it */
     ag_loop_timer_destroy(&r->timer);
     ag_loop_timer_destroy(&r->limit_timer);
+    ag_loop_timer_destroy(&r->link_timer);
     hp_spool_clear(&r->up);
     free(r->unsent);
     free(r->head);
@@ -106,11 +107,8 @@ static void on_limit(void *baton)
     hp_exchange_abandon(r);
 }
 
-void hp_exchange_start(hp_exchange_t *r, hp_process_t *process)
+void hp_exchange_start(hp_exchange_t *r)
 {
-    r->process = process;
-    r->state = HP_EXCHANGE_SERVING;
-    r->tries++;
     if (r->limit == 0)
         return;
     if (!r->limit_timer)
@@ -138,6 +136,8 @@ void hp_exchange_leave(hp_exchange_t *r, int keep_link, int broken)
     r->process = NULL;
     if (r->limit_timer)
         ag_loop_timer_stop(r->limit_timer);
+    if (r->link_timer)
+        ag_loop_timer_stop(r->link_timer);
     if (keep_link)
         hp_app_link_keep(&r->link);
     else
@@ -169,6 +169,8 @@ void hp_exchange_error(hp_exchange_t *r, int status, const char *title, const ch
 {
     hp_report_t *report = hp_report_create(r->ctx->p, status, title, sentence, "");
 
+    if (status == 503)
+        report->retry_after = 5;
     ag_log(AG_LOG_ERROR, "PSG0150", "request.failed: %s: %s (error id %s)", hp_group_name(r->group), sentence, report->id);
     hp_exchange_answer(r, report, 0);
     hp_report_destroy(&report);

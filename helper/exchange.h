@@ -27,7 +27,8 @@ typedef struct {
     hp_exchange_state_t state;
     int tries, in_begin, freed;
     int limit;   /* PassengerMaxRequestTime, seconds; 0: none */
-    ag_loop_timer_t *limit_timer; /* NULL until needed */
+    ag_loop_timer_t *limit_timer, *link_timer; /* NULL until needed */
+    apr_time_t short_since; /* when no connection could be made for want of something of ours; 0: it could */
     int overdue; /* the limit has passed, the client has been told; the application is given a moment to notice that no more of the body comes */
 
     /* What is sent to the application: upload.h. */
@@ -62,8 +63,8 @@ hp_exchange_t *hp_exchange_create(hp_context_t *ctx, hp_conn_t *conn, const hp_h
 /* Frees it, or leaves that to begin, if that is at work on it. It must have let go of its process and of the queue. */
 void hp_exchange_destroy(hp_exchange_t *r);
 
-/* The process has the request: its time runs. */
-void hp_exchange_start(hp_exchange_t *r, hp_process_t *process);
+/* The process gets the request: its time runs. */
+void hp_exchange_start(hp_exchange_t *r);
 /* Asks the group for a process. The answer may come at once. */
 void hp_exchange_submit(hp_exchange_t *r);
 /* If the request was surely not delivered, another connection, maybe another process, may have it: then 1. */

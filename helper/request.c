@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SHORT_LIMIT apr_time_from_sec(5)        /* for a request to wait while the core is short of descriptors */
+#define SHORT_PAUSE (apr_time_from_sec(1) / 50)
+#define SHORT_SPARE 4                           /* links that are closed for one connection */
+
 /* -- to the application -- */
 
 static void on_link(void *baton, int events)
@@ -28,16 +32,38 @@ static int our_fault(apr_status_t rv)
     return rv == EMFILE || rv == ENFILE || rv == ENOMEM || rv == ENOBUFS || rv == EAGAIN;
 }
 
-static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
+static void connect_later(void *baton);
+
+/* Whoever holds descriptors without need gives them up, and the request waits a moment. 0: it has waited long enough. */
+static int wait_for_room(hp_exchange_t *r)
 {
-    hp_exchange_t *r = (hp_exchange_t *)waiter;
-    apr_status_t rv = hp_app_link_get(&r->link, process, on_link, r);
+    apr_time_t now = ag_loop_now();
+
+    if (r->short_since == 0)
+        r->short_since = now;
+    if (!r->conn || now - r->short_since > SHORT_LIMIT)
+        return 0;
+    hp_conn_spare(hp_conn_server(r->conn), SHORT_SPARE);
+    if (!r->link_timer)
+        r->link_timer = ag_loop_timer_create(r->ctx->loop, connect_later, r);
+    ag_loop_timer_start(r->link_timer, SHORT_PAUSE);
+    return 1;
+}
+
+static void connect_process(hp_exchange_t *r)
+{
+    apr_status_t rv = hp_app_link_get(&r->link, r->process, on_link, r);
     char text[128];
 
-    hp_exchange_start(r, process);
+    if (our_fault(rv) && hp_app_link_spare(r->ctx) > 0)
+        rv = hp_app_link_get(&r->link, r->process, on_link, r);
     if (rv == APR_SUCCESS) {
+        r->short_since = 0;
+        hp_exchange_start(r);
         hp_upload_begin(r);
     } else if (our_fault(rv)) {
+        if (wait_for_room(r))
+            return;
         hp_exchange_leave(r, 0, 0);
         hp_exchange_error(r, 503, "The server is short of resources", apr_strerror(rv, text, sizeof text));
     } else if (r->tries < HP_EXCHANGE_TRIES) {
@@ -46,6 +72,21 @@ static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
     } else {
         hp_exchange_fail(r, "no connection could be made", 1);
     }
+}
+
+static void connect_later(void *baton)
+{
+    connect_process(baton);
+}
+
+static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
+{
+    hp_exchange_t *r = (hp_exchange_t *)waiter;
+
+    r->process = process;
+    r->state = HP_EXCHANGE_SERVING;
+    r->tries++;
+    connect_process(r);
 }
 
 static void refuse(hp_group_waiter_t *waiter, const hp_report_t *report, int friendly)
@@ -69,7 +110,7 @@ static apr_size_t on_body(void *request, const char *data, apr_size_t len)
         hp_conn_want_body(r->conn, 0);
     if (r->state == HP_EXCHANGE_RECEIVING && r->body_over)
         hp_exchange_submit(r);
-    else if (r->state == HP_EXCHANGE_SERVING)
+    else if (r->state == HP_EXCHANGE_SERVING && r->link)
         hp_upload_more(r);
     return used;
 }
@@ -79,7 +120,7 @@ static int on_client_left(void *request)
     hp_exchange_t *r = request;
 
     /* One that is being served may have a client that only said that it will send no more. */
-    return r->state == HP_EXCHANGE_SERVING && r->body_over;
+    return r->state == HP_EXCHANGE_SERVING && r->link && r->body_over;
 }
 
 static void on_orphan(void *request)
@@ -92,7 +133,7 @@ static void on_orphan(void *request)
         hp_exchange_destroy(r);
     } else if (r->state == HP_EXCHANGE_RECEIVING) {
         hp_exchange_destroy(r);
-    } else if (r->state == HP_EXCHANGE_SERVING && (r->begun || !r->body_over || hp_spool_len(&r->up) > 0)) {
+    } else if (r->state == HP_EXCHANGE_SERVING && (!r->link || r->begun || !r->body_over || hp_spool_len(&r->up) > 0)) {
         hp_exchange_abandon(r);
     }
     /* Otherwise the application is thinking; its process is counted as busy until it speaks. */

@@ -7,7 +7,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 for my $mpm (Harness->mpms) {
-    for my $part (split " ", $ENV{PART} // "disk_full stuck spared held_up sticky") {
+    for my $part (split " ", $ENV{PART} // "disk_full stuck spared held_up sticky few_descriptors") {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
@@ -205,4 +205,30 @@ sub sticky {
     ($pair) = ($r->header('Set-Cookie') // '') =~ /^([^;]+)/;
     is $h->get('/shop/', Host => 'named', Cookie => $pair)->header('Set-Cookie'), undef, '... that count';
     is $h->get('/', Host => 'plain')->header('Set-Cookie'), undef, 'without PassengerStickySessions there is no cookie';
+}
+
+# With few descriptors requests wait for each other; nobody starves, nothing spins, and the log is not flooded.
+sub few_descriptors {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('wsgi');
+    wrap($h, 'ulimit -n 48');
+    my $children = $mpm eq 'prefork' ? "StartServers 50\nMinSpareServers 1\n" : '';
+    $h->start(conf => "${children}DocumentRoot $app/public\nPassengerMaxPoolSize 2\nPassengerMinInstances 2\nPassengerMaxRequestQueueSize 0");
+    is $h->get('/')->status, 200, 'it serves';
+    $h->allow_log(qr/PSG0161: fd\.exhausted/);
+    my $core = $h->core;
+    my $cpu = sub { my @f = split ' ', slurp("/proc/$core/stat") =~ s/.*\) //sr; ($f[11] + $f[12]) / 100 };
+    for my $round (1 .. 2) {
+        my $begin = time;
+        my $before = $cpu->();
+        my %status;
+        $status{ $_->read_response('GET')->status }++ for at_once($h, 55, '/slow?s=0.1');
+        is_deeply \%status, { 200 => 55 }, "round $round: fifty-five at once through some twenty links";
+        cmp_ok time - $begin, '<', 12, '... in time';
+        cmp_ok $cpu->() - $before, '<', 0.2 * (time - $begin), '... without haste';
+    }
+    cmp_ok scalar(Proc::fds($core)), '<=', 48, 'all within the limit';
+    is scalar(() = $h->log_text =~ /PSG0161/g), 1, 'one line in the log';
+    is $h->core, $core, 'the core lives';
 }
