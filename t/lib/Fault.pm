@@ -133,7 +133,8 @@ sub _visit {
 # { n, status => { '200' => n, ... }, bad (other than 200), worst (seconds), took => [sorted] }
 sub finish {
     my ($self) = @_;
-    close $self->{stop};
+    # Later visitors hold copies of it, so that closing it would not do.
+    syswrite $self->{stop}, 'x';
     my $fh = $self->{read};
     my %r = (n => 0, status => {}, bad => 0, worst => 0, took => [], text => '');
     while (my $line = <$fh>) {

@@ -1,0 +1,99 @@
+/* Faults that only the C library can show: preloaded into Apache and what it starts. Each is on while there is a file of its name in $FAULTS:
+ *   clock   the wall clock is off by that many seconds
+ *   fork    the helper's fork fails for want of processes
+ *   passwd  looking a user up takes that many seconds */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+/* 1 if the fault is on; *pvalue is the number in the file. */
+static int on(const char *name, long *pvalue)
+{
+    const char *dir = getenv("FAULTS");
+    char path[512], text[32] = "";
+    int fd, saved = errno;
+
+    snprintf(path, sizeof path, "%s/%s", dir ? dir : "", name);
+    fd = dir ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        (void)!read(fd, text, sizeof text - 1);
+        close(fd);
+        *pvalue = atol(text);
+    }
+    errno = saved;
+    return fd >= 0;
+}
+
+static int helper(void)
+{
+    return strcmp(program_invocation_short_name, "passenger-helper") == 0;
+}
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    static int (*real)(clockid_t, struct timespec *);
+    long seconds;
+    int rc;
+
+    if (!real)
+        real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    rc = real(id, ts);
+    if (rc == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE) && on("clock", &seconds))
+        ts->tv_sec += seconds;
+    return rc;
+}
+
+int gettimeofday(struct timeval *restrict tv, void *restrict tz)
+{
+    struct timespec ts;
+
+    (void)tz;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    tv->tv_sec = ts.tv_sec;
+    tv->tv_usec = ts.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *t)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    if (t)
+        *t = ts.tv_sec;
+    return ts.tv_sec;
+}
+
+pid_t fork(void)
+{
+    static pid_t (*real)(void);
+    long value;
+
+    if (!real)
+        real = (pid_t(*)(void))dlsym(RTLD_NEXT, "fork");
+    if (helper() && on("fork", &value)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return real();
+}
+
+struct passwd *getpwuid(uid_t uid)
+{
+    static struct passwd *(*real)(uid_t);
+    long seconds;
+
+    if (!real)
+        real = (struct passwd * (*)(uid_t)) dlsym(RTLD_NEXT, "getpwuid");
+    if (helper() && on("passwd", &seconds))
+        sleep((unsigned)seconds);
+    return real(uid);
+}
