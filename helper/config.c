@@ -79,3 +79,22 @@ void hp_config_environment(hp_config_kept_t *kept, const char *pairs, apr_size_t
     if (old)
         apr_pool_destroy(old);
 }
+
+static int development(const hp_config_t *config)
+{
+    return strcmp(config->options->app_env, "development") == 0;
+}
+
+int hp_config_friendly(const hp_config_t *config)
+{
+    return config->options->friendly_error_pages >= 0 ? config->options->friendly_error_pages : development(config);
+}
+
+int hp_config_rolling(const hp_config_t *config)
+{
+    const ag_options_t *o = config->options;
+
+    if (o->resist_deployment_errors > 0)
+        return 1; /* what is kept must be there */
+    return o->rolling_restarts >= 0 ? o->rolling_restarts : !development(config);
+}

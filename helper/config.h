@@ -32,6 +32,10 @@ void hp_config_keep(hp_config_kept_t *kept, const hp_config_t *config, apr_pool_
 int hp_config_update(hp_config_kept_t *kept, const hp_config_t *config);
 /* Forgets which variants came, but for the one that counts: each may count again, once. */
 void hp_config_forget(hp_config_kept_t *kept);
+/* 1 if visitors may see why it does not start. */
+int hp_config_friendly(const hp_config_t *config);
+/* 1 if old processes serve until new ones are ready. */
+int hp_config_rolling(const hp_config_t *config);
 /* Variables for processes that are started from now on. */
 void hp_config_environment(hp_config_kept_t *kept, const char *pairs, apr_size_t len);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define CRASH_SOON   apr_time_from_sec(10)  /* a process that ends by itself before, without a request, counts as a failed start */
+#define NEWS_WAIT    (2 * apr_time_from_sec(1)) /* for the news of a process that takes no connections */
 #define QUIET_WAIT   apr_time_from_sec(1)   /* that a lone visitor waits for new code, when old code could answer */
 #define QUIET_QUEUE  2                      /* more than that are a crowd */
 #define FORGET_AFTER apr_time_from_sec(600) /* of having neither processes nor visitors */
@@ -47,7 +48,7 @@ static const char *name(const hp_group_t *group)
 
 static hp_policy_counts_t count(const hp_group_t *group)
 {
-    hp_policy_counts_t c = {.max = (int)group->ctx->settings->max_instances_per_app};
+    hp_policy_counts_t c = {.max = (int)group->ctx->settings->max_instances_per_app, .failing = group->failures > 0};
     int own = options(group)->max_instances;
 
     if (own > 0 && (c.max == 0 || own < c.max))
@@ -58,20 +59,13 @@ static hp_policy_counts_t count(const hp_group_t *group)
 
 /* -- refusing -- */
 
-static int friendly(const hp_group_t *group)
-{
-    int chosen = options(group)->friendly_error_pages;
-
-    return chosen >= 0 ? chosen : strcmp(options(group)->app_env, "development") == 0;
-}
-
 static void refuse_all(hp_group_t *group, const hp_report_t *report)
 {
     hp_queue_waiter_t *waiter;
 
     while ((waiter = TAILQ_FIRST(&group->member.queue.waiters))) {
         hp_queue_remove(&group->member.queue, waiter);
-        waiter->refuse(waiter, report, friendly(group));
+        waiter->refuse(waiter, report, hp_config_friendly(&group->kept.now));
     }
 }
 
@@ -80,7 +74,7 @@ static void refuse_busy(hp_group_t *group, hp_queue_waiter_t *waiter, int status
     hp_report_t *report = hp_report_create(group->p, status, "This website is under heavy load", sentence, "");
 
     report->retry_after = 5;
-    waiter->refuse(waiter, report, friendly(group));
+    waiter->refuse(waiter, report, hp_config_friendly(&group->kept.now));
     hp_report_destroy(&report);
 }
 
@@ -94,15 +88,6 @@ static void on_expired(void *baton, hp_queue_waiter_t *waiter)
 }
 
 /* -- processes coming and going -- */
-
-static int rolling(const hp_group_t *group)
-{
-    const ag_options_t *o = options(group);
-
-    if (o->rolling_restarts >= 0 || o->resist_deployment_errors > 0)
-        return o->rolling_restarts > 0 || o->resist_deployment_errors > 0;
-    return strcmp(o->app_env, "development") != 0;
-}
 
 static void over_with_starting(hp_group_t *group, hp_process_t *process)
 {
@@ -185,6 +170,8 @@ static void on_gone(hp_process_t *process)
     group->room->used--;
     assert(fleet->used >= 0 && group->room->used >= fleet->used && group->room->starting >= 0);
     process->group = NULL;
+    if (group->failures == 0)
+        group->next_try = 0;
     if (process->crashed && !process->failed && process->requests == 0 && ag_loop_now() - process->started < CRASH_SOON)
         start_failed(group);
     if (group->room->starved || group->room->wanting)
@@ -359,7 +346,7 @@ static void on_news(void *baton, const hp_watch_news_t *news)
     hp_group_t *group = baton;
 
     if (news->restart && group->member.fleet.used > 0)
-        restart(group, rolling(group), news->restart == 2 ? "always_restart.txt is there" : "restart.txt was touched");
+        restart(group, hp_config_rolling(&group->kept.now), news->restart == 2 ? "always_restart.txt is there" : "restart.txt was touched");
     else if (news->restart)
         group->failures = 0, group->next_try = 0;
     if (news->restart == 2)
@@ -376,7 +363,7 @@ void hp_group_stated(hp_group_t *group, const hp_watch_answer_t *answer)
 
 void hp_group_restart(hp_group_t *group, int roll, const char *why)
 {
-    restart(group, roll < 0 ? rolling(group) : roll, why);
+    restart(group, roll < 0 ? hp_config_rolling(&group->kept.now) : roll, why);
     advance(group);
 }
 
@@ -501,6 +488,19 @@ void hp_group_cancel(hp_group_t *group, hp_group_waiter_t *waiter)
         hp_room_retry(group->room); /* it may not be starving any more */
 }
 
+/* One that has never answered may not have ended, but be of no use, as all that are started after it would be: what it is will be known soon. */
+static void suspect(hp_group_t *group, hp_process_t *process)
+{
+    hp_policy_counts_t c;
+
+    hp_process_suspect(process);
+    c = count(group);
+    if (process->answered || c.ready + c.outdated + c.starting > 0 || group->next_try > ag_loop_now())
+        return;
+    group->next_try = ag_loop_now() + NEWS_WAIT;
+    ag_loop_timer_start(group->retry_timer, NEWS_WAIT);
+}
+
 void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
 {
     hp_group_t *group = process->group;
@@ -510,10 +510,13 @@ void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
         hp_process_end(process, work); /* it is gone already */
         return;
     }
-    group->failures = 0;
     group->used_at = ag_loop_now();
+    if (!broken) {
+        group->failures = 0;
+        process->answered = 1;
+    }
     if (broken)
-        hp_process_suspect(process);
+        suspect(group, process);
     else if (process->state == HP_PROCESS_READY && hp_room_yield(group->room, &group->member))
         hp_process_retire(process);
     else if (process->state == HP_PROCESS_READY)

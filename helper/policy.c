@@ -30,8 +30,8 @@ static int wanted(const hp_policy_counts_t *c)
 
     if (c->max > 0 && more > c->max - c->used)
         more = c->max - c->used;
-    if (more > STARTING_MAX - c->starting)
-        more = STARTING_MAX - c->starting;
+    if (more > (c->failing ? 1 : STARTING_MAX) - c->starting)
+        more = (c->failing ? 1 : STARTING_MAX) - c->starting;
     return more > 0 ? more : 0;
 }
 

@@ -14,6 +14,7 @@ typedef struct {
     int busy;     /* of `ready`: those without a limit of requests whose processor is busy all the time */
     int min, max; /* processes the group should and may have; max 0: no limit of its own */
     int used;     /* processes of this group that exist, those that are leaving included; >= ready + outdated + starting */
+    int failing;  /* starts have failed of late: one try at a time */
     int held;     /* the newest code does not start: nothing is tried while anything else serves */
     int pool_used, pool_max; /* processes of all groups; above the limit only if that was lowered */
     int slots;    /* processes that may be started now, next to those of all groups that are starting */

@@ -255,6 +255,8 @@ static void on_timer(void *baton)
     if (process->state == HP_PROCESS_STARTING)
         fail(process, apr_psprintf(process->p, "spawn.timeout: the application was not ready after %d seconds (PassengerStartTimeout)",
                                    process->spec->options->start_timeout));
+    else if (process->suspect && process->state == HP_PROCESS_DRAINING && !process->answered)
+        fail(process, "app.unreachable: the application said that it is ready, but takes no connections");
     else if (process->suspect && process->state == HP_PROCESS_DRAINING)
         ag_log(AG_LOG_ERROR, "PSG0104", "app.unreachable: process %ld of %s takes no connections; it is replaced", (long)process->pid,
                process->spec->app_root);

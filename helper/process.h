@@ -53,6 +53,7 @@ struct hp_process_t {
     unsigned long noted;    /* requests when the watchdog was last told */
     apr_time_t started, last_used;
     int failed;  /* the group has been told */
+    int answered; /* it has served a request */
     int crashed; /* it ended although nobody asked it to */
     int counted_starting; /* the group counts it among those that start */
     int suspect; /* it took no connection: it has ended, or is ended soon */
