@@ -59,16 +59,6 @@ static hp_policy_counts_t count(const hp_group_t *group)
 
 /* -- refusing -- */
 
-static void refuse_all(hp_group_t *group, const hp_report_t *report)
-{
-    hp_queue_waiter_t *waiter;
-
-    while ((waiter = TAILQ_FIRST(&group->member.queue.waiters))) {
-        hp_queue_remove(&group->member.queue, waiter);
-        waiter->refuse(waiter, report, hp_config_friendly(&group->kept.now));
-    }
-}
-
 static void refuse_busy(hp_group_t *group, hp_queue_waiter_t *waiter, int status, const char *sentence)
 {
     hp_report_t *report = hp_report_create(group->p, status, "This website is under heavy load", sentence, "");
@@ -265,7 +255,7 @@ static void refuse_hopeless(hp_group_t *group, const hp_policy_counts_t *c)
         group->failure->retry_after = 1;
     }
     if (group->failure && (later || (c->starting == 0 && ag_loop_now() < group->next_try)))
-        refuse_all(group, group->failure);
+        hp_queue_refuse(&group->member.queue, group->failure, hp_config_friendly(&group->kept.now));
 }
 
 static void start_what_is_wanted(hp_group_t *group)

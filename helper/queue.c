@@ -67,3 +67,13 @@ void hp_queue_remove(hp_queue_t *queue, hp_queue_waiter_t *waiter)
     waiter->queued = 0;
     queue->len--;
 }
+
+void hp_queue_refuse(hp_queue_t *queue, const hp_report_t *report, int friendly)
+{
+    hp_queue_waiter_t *waiter;
+
+    while ((waiter = TAILQ_FIRST(&queue->waiters))) {
+        hp_queue_remove(queue, waiter);
+        waiter->refuse(waiter, report, friendly);
+    }
+}

@@ -33,5 +33,7 @@ void hp_queue_init(hp_queue_t *queue, ag_loop_t *loop, apr_pool_t *p, void (*exp
 void hp_queue_put(hp_queue_t *queue, hp_queue_waiter_t *waiter);
 /* It must be in the queue. */
 void hp_queue_remove(hp_queue_t *queue, hp_queue_waiter_t *waiter);
+/* Refuses all that wait. */
+void hp_queue_refuse(hp_queue_t *queue, const hp_report_t *report, int friendly);
 
 #endif
