@@ -43,6 +43,8 @@ static void on_look(void *baton)
         else
             hp_group_look(group, now);
     }
+    if (pool->room.starved || pool->room.wanting)
+        hp_room_retry(&pool->room);
     ag_loop_timer_start(pool->look, LOOK);
 }
 

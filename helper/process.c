@@ -33,6 +33,8 @@ static void transit(hp_process_t *process, hp_process_state_t to, const char *wh
     ag_log(AG_LOG_DEBUG, "PSG0100", "process %ld (%s): %s - %s -> %s", (long)process->pid, process->spec->app_root, names[process->state], why,
            names[to]);
     process->state = to;
+    if (to >= HP_PROCESS_DRAINING && !process->leaving_since)
+        process->leaving_since = ag_loop_now();
 }
 
 static void close_idle(hp_process_t *process)

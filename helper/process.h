@@ -52,6 +52,7 @@ struct hp_process_t {
     unsigned long requests; /* begun so far */
     unsigned long noted;    /* requests when the watchdog was last told */
     apr_time_t started, last_used;
+    apr_time_t leaving_since; /* 0: it is not */
     int failed;  /* the group has been told */
     int answered; /* it has served a request */
     int crashed; /* it ended although nobody asked it to */

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #define SPARE_AFTER apr_time_from_sec(10)      /* unused for so long, a process is one that its application can spare */
+#define LEAVE_SOON  apr_time_from_sec(1)
 #define FAIR_AFTER  (apr_time_from_sec(1) / 2) /* of waiting, before an application with less than its share gets it from others */
 #define FAIR_EVERY  (apr_time_from_sec(1) / 10)
 
@@ -34,15 +35,17 @@ void hp_room_count(const hp_room_t *room, const hp_room_member_t *member, hp_pol
     c->slots = room->starts_max - room->starting;
 }
 
+/* How many have been asked to go and will be gone soon; those that take long are not waited for. */
 static int leaving(const hp_room_t *room)
 {
+    apr_time_t before = ag_loop_now() - LEAVE_SOON;
     const hp_room_member_t *member;
     const hp_process_t *process;
     int n = 0;
 
     TAILQ_FOREACH (member, &room->members, entry) {
         TAILQ_FOREACH (process, &member->fleet.processes, entry)
-            n += process->state == HP_PROCESS_DRAINING || process->state == HP_PROCESS_ENDING;
+            n += process->leaving_since > before && process->state != HP_PROCESS_GONE;
     }
     return n;
 }
@@ -120,7 +123,7 @@ void hp_room_limit(hp_room_t *room, int max)
     hp_process_t *process;
 
     room->max = max;
-    while (room->used - leaving(room) > max && (process = spare(room, NULL, 0)))
+    for (int more = room->used - leaving(room) - max; more > 0 && (process = spare(room, NULL, 0)); more--)
         send_away(process, NULL);
     hp_room_retry(room);
 }
