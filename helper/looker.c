@@ -37,12 +37,10 @@ typedef struct {
     int nwaiting, nthreads, nidle; /* nidle: threads that wait for `more` */
 } looker_t;
 
-static void answer(const look_t *look)
+static ag_frame_t *look_at(const look_t *look)
 {
     hp_statfile_t found;
     ag_frame_t *f;
-    const char *data;
-    apr_size_t len;
 
     hp_statfile_look(&found, look->app_root, look->restart_dir, look->startup_file, look->p);
     f = ag_frame_create(look->p, HP_MSG_STATED);
@@ -51,7 +49,14 @@ static void answer(const look_t *look)
     ag_frame_put_u32(f, (uint32_t)found.always);
     ag_frame_put_u64(f, found.startup);
     ag_frame_put_u32(f, found.owner);
-    data = ag_frame_data(f, &len);
+    return f;
+}
+
+static void answer(const ag_frame_t *f)
+{
+    apr_size_t len;
+    const char *data = ag_frame_data(f, &len);
+
     /* A core that has gone needs no answer; the reader ends the process. */
     (void)!ag_parcel_send(CORE_FD, data, len, NULL, 0);
 }
@@ -59,6 +64,7 @@ static void answer(const look_t *look)
 static void *run_thread(void *baton)
 {
     looker_t *looker = baton;
+    ag_frame_t *f;
     look_t *look;
 
     pthread_mutex_lock(&looker->lock);
@@ -73,10 +79,13 @@ static void *run_thread(void *baton)
         looker->nwaiting--;
         TAILQ_INSERT_TAIL(&looker->begun, look, entry);
         pthread_mutex_unlock(&looker->lock);
-        answer(look);
+        f = look_at(look);
         pthread_mutex_lock(&looker->lock);
         TAILQ_REMOVE(&looker->begun, look, entry);
+        pthread_mutex_unlock(&looker->lock);
+        answer(f); /* which may bring the next look at the same folder at once */
         apr_pool_destroy(look->p);
+        pthread_mutex_lock(&looker->lock);
     }
     looker->nthreads--;
     pthread_mutex_unlock(&looker->lock);
