@@ -29,6 +29,7 @@ typedef struct {
     const char *data_dir;       /* for bodies that do not fit into memory */
     const char *web_user;       /* the user that Apache's children run as; NULL when nothing can be switched */
     uint32_t web_uid;
+    const char *server_software; /* what Apache says that it is; may be NULL */
     int user_switching;         /* 0: every application runs as default_user */
     const char *default_user;
     const char *default_group;  /* NULL: the primary group of default_user */

@@ -14,14 +14,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PREFIX "instance-"
+#define PREFIX     "instance-"
+#define PROPERTIES "properties.json"
+#define NAME       8 /* characters of the id that people are told */
 
 /* Kinds of notes: "p-<pid>-<start time>" is a process of ours, "q-..." one of a watchdog before us. */
 enum { NOTED = 'p', INHERITED = 'q' };
 
 struct hp_instance_t {
     apr_pool_t *p;
-    const char *path, *socket;
+    const char *path, *socket, *admin;
+    char properties[4096]; /* what properties.json says */
     int dir, lock; /* descriptors; the lock is held for as long as the watchdog lives */
 };
 
@@ -177,6 +180,7 @@ apr_status_t hp_instance_create(hp_instance_t **pinstance, const char *registry,
     instance->dir = instance->lock = -1;
     instance->path = path ? path : apr_pstrcat(p, registry, "/" PREFIX, ag_text_random(p, 16), NULL);
     instance->socket = apr_pstrcat(p, instance->path, "/core.sock", NULL);
+    instance->admin = apr_pstrcat(p, instance->path, "/admin", NULL);
     if (!path)
         remove_stale(fd, registry);
     close(fd);
@@ -202,12 +206,73 @@ const char *hp_instance_socket(const hp_instance_t *instance)
     return instance->socket;
 }
 
+const char *hp_instance_admin(const hp_instance_t *instance)
+{
+    return instance->admin;
+}
+
 int hp_instance_intact(const hp_instance_t *instance)
 {
-    struct stat now, held, sock;
+    struct stat now, held, lock;
 
     return lstat(instance->path, &now) == 0 && fstat(instance->dir, &held) == 0 && now.st_ino == held.st_ino && now.st_dev == held.st_dev &&
-           lstat(instance->socket, &sock) == 0 && S_ISSOCK(sock.st_mode);
+           fstatat(instance->dir, "lock", &lock, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Whole or not at all, for readers that come at any time. */
+static apr_status_t write_properties(const hp_instance_t *instance)
+{
+    apr_size_t len = strlen(instance->properties);
+    int fd = openat(instance->dir, PROPERTIES ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    apr_status_t rv = APR_SUCCESS;
+
+    if (fd < 0)
+        return errno;
+    if (write(fd, instance->properties, len) != (ssize_t)len)
+        rv = ENOSPC;
+    close(fd);
+    if (rv == APR_SUCCESS && renameat(instance->dir, PROPERTIES ".new", instance->dir, PROPERTIES))
+        rv = errno;
+    return rv;
+}
+
+/* Apache's description of itself may hold anything that a module adds to it. */
+static const char *plain(char *to, apr_size_t size, const char *from)
+{
+    apr_size_t n = 0;
+
+    for (; from && *from && n + 1 < size; from++) {
+        if (*from >= ' ' && *from < 127 && *from != '"' && *from != '\\')
+            to[n++] = *from;
+    }
+    to[n] = '\0';
+    return to;
+}
+
+apr_status_t hp_instance_describe(hp_instance_t *instance, const ag_settings_t *settings, pid_t core)
+{
+    const char *id = strrchr(instance->path, '-') + 1;
+    char software[1024];
+    struct stat st;
+
+    /* Nothing was ever written into the lock, so its time is that of the instance's birth, whoever watches it now. */
+    if (fstat(instance->lock, &st))
+        return errno;
+    snprintf(instance->properties, sizeof instance->properties,
+             "{\"instance_dir\":{\"major_version\":4,\"minor_version\":0,\"created_at\":%lld},\"passenger_version\":\"%s\",\"watchdog_pid\":%ld,"
+             "\"core_pid\":%ld,\"instance_id\":\"%s\",\"name\":\"%.*s\",\"integration_mode\":\"apache\",\"server_software\":\"%s\"}\n",
+             (long long)st.st_mtime, AG_VERSION, (long)getpid(), (long)core, id, NAME, id,
+             plain(software, sizeof software, settings->server_software));
+    return write_properties(instance);
+}
+
+apr_status_t hp_instance_redescribe(const hp_instance_t *instance)
+{
+    struct stat st;
+
+    if (!instance->properties[0] || fstatat(instance->dir, PROPERTIES, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return APR_SUCCESS;
+    return write_properties(instance);
 }
 
 apr_status_t hp_instance_remake(hp_instance_t *instance)

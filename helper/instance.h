@@ -2,7 +2,7 @@
 #ifndef HP_INSTANCE_H
 #define HP_INSTANCE_H
 
-#include "apr-glue/base.h"
+#include "apr-glue/settings.h"
 
 typedef struct hp_instance_t hp_instance_t;
 
@@ -13,13 +13,19 @@ apr_status_t hp_instance_create(hp_instance_t **pinstance, const char *registry,
 
 /* The directory. */
 const char *hp_instance_path(const hp_instance_t *instance);
-/* The request socket's path. */
+/* The paths of the sockets for requests and for administrators. */
 const char *hp_instance_socket(const hp_instance_t *instance);
+const char *hp_instance_admin(const hp_instance_t *instance);
 
-/* 1 if directory, lock and socket are where they were. */
+/* 1 if directory and lock are where they were. */
 int hp_instance_intact(const hp_instance_t *instance);
 /* Makes the directory anew at the same path, after somebody removed it. */
 apr_status_t hp_instance_remake(hp_instance_t *instance) AG_MUST_CHECK;
+
+/* Writes properties.json, by which tools tell instances apart; anybody may read it. `core`: the core's pid. */
+apr_status_t hp_instance_describe(hp_instance_t *instance, const ag_settings_t *settings, pid_t core) AG_MUST_CHECK;
+/* Writes the same again, if it is not there any more. */
+apr_status_t hp_instance_redescribe(const hp_instance_t *instance) AG_MUST_CHECK;
 
 /* Notes that the live process `pid` is ours, for a successor that finds it; returns its start time, which forget wants back. */
 unsigned long long hp_instance_note(hp_instance_t *instance, pid_t pid);

@@ -6,6 +6,7 @@
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
 #include "helper/apps.h"
+#include "helper/doors.h"
 #include "helper/msg.h"
 #include "helper/prestart.h"
 #include "helper/rights.h"
@@ -39,7 +40,7 @@ typedef struct {
     hp_prestart_t *prestart;
     int prestarted; /* since this program was started */
     phase_t phase;
-    int listener;
+    hp_doors_t doors;
     int announced; /* the Apache parent knows that we are ready */
 
     ag_settings_t *settings; /* lives in settings_pool, as do the bytes */
@@ -206,7 +207,7 @@ static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
     switch ((hp_msg_t)type) {
     case HP_MSG_HELLO:
         if (!w->announced)
-            tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->listener);
+            tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->doors.requests);
         w->announced = 1;
         if (!w->prestarted)
             prestart(w, 0);
@@ -261,12 +262,17 @@ static void on_core_message(void *baton, const char *data, apr_size_t len, const
 static void core_up(void *baton, int fd)
 {
     hp_watchdog_t *w = baton;
+    apr_status_t rv;
 
     w->core = hp_chan_create(w->loop, fd, on_core_message, w);
     send_settings(w);
     hp_ward_start(w->looker_ward);
     hp_apps_core(w->apps, w->core);
-    send_fd(w, HP_MSG_LISTEN, w->listener);
+    send_fd(w, HP_MSG_ADMIN, w->doors.admin);
+    send_fd(w, HP_MSG_LISTEN, w->doors.requests);
+    rv = hp_instance_describe(w->instance, w->settings, hp_ward_pid(w->core_ward));
+    if (rv != APR_SUCCESS)
+        ag_log(AG_LOG_WARN, "PSG0031", "instance.properties: %s: %s", hp_instance_path(w->instance), ag_text_error(w->settings_pool, rv));
 }
 
 static int core_down(void *baton)
@@ -330,7 +336,8 @@ static void upgrade(hp_watchdog_t *w)
     hp_prestart_stop(w->prestart); /* the heir does it again */
     ag_frame_put_bytes(state, w->settings_bytes, w->settings_len);
     ag_frame_put_str(state, hp_instance_path(w->instance));
-    hp_upgrade_put_fd(state, w->listener);
+    hp_upgrade_put_fd(state, w->doors.requests);
+    hp_upgrade_put_fd(state, w->doors.admin);
     hp_apps_save(w->apps, state);
     if (w->core)
         hp_chan_tell(w->core, HP_MSG_STOP);
@@ -396,35 +403,27 @@ static void on_ctl(void *baton, int events)
 
 /* -- the instance directory -- */
 
-static apr_status_t make_listener(hp_watchdog_t *w)
-{
-    uid_t owner = geteuid() == 0 && w->settings->web_user ? (uid_t)w->settings->web_uid : (uid_t)-1;
-
-    return ag_sock_listen(&w->listener, hp_instance_socket(w->instance), (int)w->settings->socket_backlog, 0600, owner);
-}
-
 static void on_look(void *baton)
 {
     hp_watchdog_t *w = baton;
     apr_status_t rv;
+    int made;
 
     ag_loop_timer_start(w->look, LOOK_INTERVAL);
-    if (w->phase != RUNNING || hp_instance_intact(w->instance))
+    if (w->phase != RUNNING)
         return;
-    rv = hp_instance_remake(w->instance);
-    if (rv == APR_SUCCESS) {
-        close(w->listener);
-        w->listener = -1;
-        rv = make_listener(w);
-    }
-    if (rv != APR_SUCCESS) {
+    rv = hp_doors_look(&w->doors, w->settings, &made);
+    if (rv != APR_SUCCESS)
         ag_log(AG_LOG_ERROR, "PSG0018", "instance.lost: %s is gone and cannot be made again: %s", hp_instance_path(w->instance),
                ag_text_error(w->settings_pool, rv));
-        return;
+    if (made)
+        ag_log(AG_LOG_WARN, "PSG0019", "instance.recreated: somebody removed %s; it is back, nothing was lost", hp_instance_path(w->instance));
+    if (made & HP_DOORS_ADMIN)
+        send_fd(w, HP_MSG_ADMIN, w->doors.admin);
+    if (made & HP_DOORS_REQUESTS) {
+        send_fd(w, HP_MSG_LISTEN, w->doors.requests);
+        tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->doors.requests);
     }
-    ag_log(AG_LOG_WARN, "PSG0019", "instance.recreated: somebody removed %s; it is back, nothing was lost", hp_instance_path(w->instance));
-    send_fd(w, HP_MSG_LISTEN, w->listener);
-    tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->listener);
 }
 
 /* -- birth -- */
@@ -448,13 +447,13 @@ static apr_status_t first_settings(hp_watchdog_t *w)
     ag_frame_reader_t in;
     apr_status_t rv;
 
-    w->listener = -1;
+    w->doors.requests = w->doors.admin = -1;
     if (APR_SUCCESS != (rv = ag_sock_wait(CTL_FD, 10000)) || APR_SUCCESS != (rv = ag_parcel_recv(CTL_FD, buf, &parcel)))
         return rv;
     if (parcel.nfds > 0)
         take_log(parcel.fds[0]);
     if (parcel.nfds > 1)
-        w->listener = parcel.fds[1];
+        w->doors.requests = parcel.fds[1];
     rv = ag_frame_open(&in, w->p, parcel.data, parcel.len) == AG_CTL_SETTINGS ? take_settings(w, parcel.data, parcel.len) : APR_EGENERAL;
     ag_parcel_done(&parcel);
     return rv;
@@ -504,7 +503,8 @@ static apr_status_t inherited_settings(hp_watchdog_t *w, const char *state, ag_f
     if (rv != APR_SUCCESS)
         return rv;
     w->settings->instance_dir = ag_frame_get_str(in);
-    w->listener = hp_upgrade_get_fd(in);
+    w->doors.requests = hp_upgrade_get_fd(in);
+    w->doors.admin = hp_upgrade_get_fd(in);
     w->announced = 1;
     return APR_SUCCESS;
 }
@@ -532,8 +532,9 @@ int hp_watchdog_run(const char *state)
     rv = hp_instance_create(&w->instance, w->settings->registry_dir, w->settings->instance_dir, p, &reason);
     if (rv != APR_SUCCESS)
         return give_up(w, reason);
-    if (w->listener < 0 && APR_SUCCESS != (rv = make_listener(w)))
-        return give_up(w, apr_psprintf(p, "cannot listen on %s: %s", hp_instance_socket(w->instance), ag_text_error(p, rv)));
+    w->doors.instance = w->instance;
+    if (APR_SUCCESS != (rv = hp_doors_open(&w->doors, w->settings, p, &reason)))
+        return give_up(w, reason);
     w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, p);
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
     w->prestart = hp_prestart_create(w->loop, w->self.path, w->core_uid, w->core_gid, p);

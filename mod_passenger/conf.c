@@ -287,6 +287,7 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     settings->data_dir = g->data_buffer_dir ? g->data_buffer_dir : temporary_dir(p);
     settings->web_user = root ? ap_unixd_config.user_name : NULL;
     settings->web_uid = root ? (uint32_t)ap_unixd_config.user_id : (uint32_t)geteuid();
+    settings->server_software = ap_get_server_description();
     settings->user_switching = root && g->user_switching;
     settings->default_user = g->default_user;
     settings->default_group = g->default_group;

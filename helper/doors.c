@@ -1,0 +1,77 @@
+#include "helper/doors.h"
+#include "apr-glue/sock.h"
+#include "apr-glue/text.h"
+#include <apr_strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ADMIN_BACKLOG 64
+
+static apr_status_t make_requests(hp_doors_t *doors, const ag_settings_t *settings)
+{
+    uid_t owner = geteuid() == 0 && settings->web_user ? (uid_t)settings->web_uid : (uid_t)-1;
+    apr_status_t rv;
+    int fd;
+
+    rv = ag_sock_listen(&fd, hp_instance_socket(doors->instance), (int)settings->socket_backlog, 0600, owner);
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (doors->requests >= 0)
+        close(doors->requests);
+    doors->requests = fd;
+    return APR_SUCCESS;
+}
+
+/* Everybody may knock; the core asks the kernel who it is. A core that a dead watchdog left behind may still serve the name that is there. */
+static apr_status_t make_admin(hp_doors_t *doors)
+{
+    const char *path = hp_instance_admin(doors->instance);
+    apr_status_t rv;
+    int fd;
+
+    unlink(path);
+    rv = ag_sock_listen(&fd, path, ADMIN_BACKLOG, 0666, (uid_t)-1);
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (doors->admin >= 0)
+        close(doors->admin);
+    doors->admin = fd;
+    return APR_SUCCESS;
+}
+
+apr_status_t hp_doors_open(hp_doors_t *doors, const ag_settings_t *settings, apr_pool_t *p, const char **preason)
+{
+    const char *path = hp_instance_socket(doors->instance);
+    apr_status_t rv = doors->requests >= 0 ? APR_SUCCESS : make_requests(doors, settings);
+
+    if (rv == APR_SUCCESS && doors->admin < 0) {
+        path = hp_instance_admin(doors->instance);
+        rv = make_admin(doors);
+    }
+    if (rv != APR_SUCCESS)
+        *preason = apr_psprintf(p, "cannot listen on %s: %s", path, ag_text_error(p, rv));
+    return rv;
+}
+
+static int there(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+apr_status_t hp_doors_look(hp_doors_t *doors, const ag_settings_t *settings, int *pmade)
+{
+    apr_status_t rv = hp_instance_intact(doors->instance) ? APR_SUCCESS : hp_instance_remake(doors->instance);
+
+    *pmade = 0;
+    if (rv == APR_SUCCESS && !there(hp_instance_socket(doors->instance)) &&
+        APR_SUCCESS == (rv = make_requests(doors, settings)))
+        *pmade |= HP_DOORS_REQUESTS;
+    if (rv == APR_SUCCESS && !there(hp_instance_admin(doors->instance)) &&
+        APR_SUCCESS == (rv = make_admin(doors)))
+        *pmade |= HP_DOORS_ADMIN;
+    if (rv == APR_SUCCESS)
+        rv = hp_instance_redescribe(doors->instance);
+    return rv;
+}
