@@ -2,6 +2,7 @@
 descriptor 3, one thread per connection. The query string is a list of orders, carried out after the request's body was read:
 
     send=BYTES  wait=SECONDS  times=N (of the next send)  close  reset  kill  exit=N  log=TEXT  hang (until the other side closes)
+    unlisten (closes the listening socket)
 
 "noread" as the first leaves the body unread. Without orders the answer is JSON: the pairs of the request, in order, and its body's length.
 The path /requests answers with what was asked so far: [[method, uri, body length], ...].
@@ -64,6 +65,10 @@ def obey(sock, orders):
             time.sleep(float(value))
         elif name == "hang":
             select.select([sock], [], [], 60)
+        elif name == "unlisten":
+            # Closed alone it would live on as long as a thread waits in accept.
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         elif name == "log":
             os.write(2, value + b"\n")
         elif name == "kill":
@@ -117,4 +122,8 @@ listener.setblocking(True)
 threading.Thread(target=end_with_control, daemon=True).start()
 os.write(1, b"!> Ready\n!> socket: main;fd:3;session;1\n!> \n")
 while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+    try:
+        link = listener.accept()[0]
+    except OSError:
+        threading.Event().wait()
+    threading.Thread(target=serve, args=(link,), daemon=True).start()
