@@ -175,6 +175,7 @@ sub hostile {
     my $core = $h->core;
     $h->get('/', Host => 'shop');
     # Links from Apache come and go; a few are allowed for.
+    $h->wrk('/', connections => 8, duration => 1)->finish;
     $h->baseline;
     my $order = '/pool/restart_app_group.json';
     my %status = (
@@ -249,13 +250,28 @@ sub hostile {
     for (@crowds) { kill KILL => $_; waitpid $_, 0 }
     is $load->finish->{bad}, 0, 'visitors notice nothing';
 
+    # Asked all the time, while requests come and go.
+    $load = $h->wrk('/', connections => 8, duration => 3);
+    my $until = time + 3;
+    my $asked = as_user($alice, sub {
+        my $n = 0;
+        for (my $i = 0; time < $until; $i++) {
+            my ($status) = call($h, $alice, 'GET', (qw(/pool.json /requests.json /pool.txt /pool.xml /server.json))[$i % 5]);
+            return "status $status" if $status != 200;
+            $n++;
+        }
+        return $n;
+    });
+    like $asked, qr/^[1-9]\d+$/, 'every question is answered under load';
+    is $load->finish->{bad}, 0, '... and every visitor';
+
     # Who hangs up in the middle.
     for my $bytes ('', 'GET', "POST $order HTTP/1.1\r\nContent-Length: 100\r\n\r\n{", http('GET /pool.json', '')) {
         as_user($alice, sub { my $s = connected($h); print $s $bytes; close $s; '' });
     }
     is((call($h, $alice, 'GET', '/ping.json'))[0], 200, 'after all that it answers');
     is $h->core, $core, '... the same core';
-    $h->check_baseline(6);
+    $h->check_baseline(12);
     $h->finish;
 }
 
