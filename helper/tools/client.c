@@ -153,6 +153,25 @@ static int alive(const char *socket_path)
     return rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv);
 }
 
+static const char *property(const hp_client_t *client, const json_t *properties, const char *key, const char *otherwise)
+{
+    const char *value = json_string_value(json_object_get(properties, key));
+
+    return value ? apr_pstrdup(client->p, value) : otherwise;
+}
+
+/* What the watchdog wrote about itself; one that is just being made has not yet. */
+static void read_properties(const hp_client_t *client, hp_client_instance_t *instance)
+{
+    json_t *properties = json_load_file(apr_pstrcat(client->p, instance->folder, "/properties.json", NULL), 0, NULL);
+
+    instance->name = property(client, properties, "name", instance->id);
+    instance->version = property(client, properties, "passenger_version", "unknown");
+    instance->software = property(client, properties, "server_software", "unknown");
+    instance->pid = json_integer_value(json_object_get(properties, "watchdog_pid"));
+    json_decref(properties);
+}
+
 static void look_into(const hp_client_t *client, const char *registry, apr_array_header_t *found)
 {
     DIR *d = opendir(registry);
@@ -163,18 +182,20 @@ static void look_into(const hp_client_t *client, const char *registry, apr_array
         if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0)
             continue;
         instance.folder = apr_pstrcat(client->p, registry, "/", entry->d_name, NULL);
-        instance.name = apr_pstrdup(client->p, entry->d_name + strlen(PREFIX));
+        instance.id = apr_pstrdup(client->p, entry->d_name + strlen(PREFIX));
         instance.socket = apr_pstrcat(client->p, instance.folder, "/admin", NULL);
-        if (alive(instance.socket))
-            APR_ARRAY_PUSH(found, hp_client_instance_t) = instance;
+        if (!alive(instance.socket))
+            continue;
+        read_properties(client, &instance);
+        APR_ARRAY_PUSH(found, hp_client_instance_t) = instance;
     }
     if (d)
         closedir(d);
 }
 
-static int by_name(const void *a, const void *b)
+static int by_id(const void *a, const void *b)
 {
-    return strcmp(((const hp_client_instance_t *)a)->name, ((const hp_client_instance_t *)b)->name);
+    return strcmp(((const hp_client_instance_t *)a)->id, ((const hp_client_instance_t *)b)->id);
 }
 
 apr_array_header_t *hp_client_instances(const hp_client_t *client)
@@ -189,7 +210,7 @@ apr_array_header_t *hp_client_instances(const hp_client_t *client)
         for (apr_size_t i = 0; i < AG_LEN(registries); i++)
             look_into(client, registries[i], found);
     }
-    qsort(found->elts, (size_t)found->nelts, sizeof(hp_client_instance_t), by_name);
+    qsort(found->elts, (size_t)found->nelts, sizeof(hp_client_instance_t), by_id);
     return found;
 }
 
@@ -208,7 +229,7 @@ const hp_client_instance_t *hp_client_choose(const hp_client_t *client, const ch
 
     for (int i = 0; i < all->nelts; i++) {
         hp_client_instance_t *instance = &APR_ARRAY_IDX(all, i, hp_client_instance_t);
-        if (!wanted || strncmp(instance->name, wanted, strlen(wanted)) == 0)
+        if (!wanted || strncmp(instance->id, wanted, strlen(wanted)) == 0)
             APR_ARRAY_PUSH(found, hp_client_instance_t) = *instance;
     }
     *pcount = found->nelts;

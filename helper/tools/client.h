@@ -35,14 +35,17 @@ int hp_client_options(const hp_client_t *client, const hp_client_option_t *optio
 
 /* A running helper. */
 typedef struct {
-    const char *name;   /* unique on this machine */
+    const char *id;     /* unique on this machine */
+    const char *name;   /* the beginning of it, for people */
     const char *folder; /* its directory */
     const char *socket; /* the one for administrators */
+    const char *version, *software; /* its own, and Apache's; "unknown" */
+    json_int_t pid;     /* of the watchdog; 0: not known */
 } hp_client_instance_t;
 
 /* All that take connections from us: elements are hp_client_instance_t. */
 apr_array_header_t *hp_client_instances(const hp_client_t *client);
-/* The one whose name begins with `wanted`, or the only one if that is NULL. Otherwise says what to do, and returns NULL; *pcount is how many there
+/* The one whose id begins with `wanted`, or the only one if that is NULL. Otherwise says what to do, and returns NULL; *pcount is how many there
  * were to choose from. */
 const hp_client_instance_t *hp_client_choose(const hp_client_t *client, const char *wanted, int *pcount);
 

@@ -76,15 +76,6 @@ static const char list_usage[] =
     "  -q, --quiet   nothing at all if none runs\n"
     "  -h, --help    this text\n";
 
-/* What the instance says of itself; NULL if it does not answer. */
-static json_t *version_of(const hp_client_t *client, const hp_client_instance_t *instance)
-{
-    hp_client_request_t request = {.method = "GET", .path = "/version.json"};
-    json_t *value = NULL;
-
-    return hp_client_ask_json(client, instance->socket, &request, &value) == HP_CLIENT_DONE ? value : NULL;
-}
-
 static int list(const hp_client_t *client, int argc, const char **argv)
 {
     int as_json = 0, quiet = 0;
@@ -97,16 +88,13 @@ static int list(const hp_client_t *client, int argc, const char **argv)
     instances = hp_client_instances(client);
     for (int i = 0; i < instances->nelts; i++) {
         const hp_client_instance_t *instance = &APR_ARRAY_IDX(instances, i, hp_client_instance_t);
-        json_t *version = version_of(client, instance);
-        const char *number = json_string_value(json_object_get(version, "program_version"));
-        json_int_t pid = json_integer_value(json_object_get(version, "pid"));
         if (as_json)
-            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:I, s:s?}", "name", instance->name, "path", instance->folder, "socket",
-                                                 instance->socket, "pid", pid, "version", number));
+            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s}", "name", instance->name, "instance_id", instance->id, "path",
+                                                 instance->folder, "socket", instance->socket, "pid", instance->pid, "passenger_version",
+                                                 instance->version, "server_software", instance->software));
         else
-            printf("%s%-25s  %-7" JSON_INTEGER_FORMAT "  %s %s\n", i ? "" : "Name                       PID      Description\n", instance->name, pid,
-                   version ? "mod_passenger" : "does not answer", number ? number : "");
-        json_decref(version);
+            printf("%s%-25s  %-7" JSON_INTEGER_FORMAT "  %s\n", i ? "" : "Name                       PID      Description\n", instance->name,
+                   instance->pid, instance->software);
     }
     if (as_json) {
         json_dumpf(all, stdout, JSON_INDENT(2));

@@ -24,26 +24,18 @@ static const struct {
     {"pool", "/pool.txt", 0}, {"server", "/server.json", 1}, {"requests", "/requests.json", 1}, {"xml", "/pool.xml", 0}, {"json", "/pool.json", 1},
 };
 
-static int show_header(const hp_client_t *client, const hp_client_instance_t *instance)
+static void show_header(const hp_client_instance_t *instance)
 {
-    hp_client_request_t request = {.method = "GET", .path = "/version.json"};
     apr_time_exp_t t;
     apr_size_t len;
     char date[64];
-    json_t *version = NULL;
-    int code = hp_client_ask_json(client, instance->socket, &request, &version);
 
-    if (code != HP_CLIENT_DONE)
-        return code;
     apr_time_exp_lt(&t, apr_time_now());
     apr_strftime(date, &len, sizeof date, "%Y-%m-%d %H:%M:%S %z", &t);
-    printf("Version : %s\nDate    : %s\nInstance: %s (Apache httpd)\n\n", json_string_value(json_object_get(version, "program_version")), date,
-           instance->name);
-    json_decref(version);
-    return HP_CLIENT_DONE;
+    printf("Version : %s\nDate    : %s\nInstance: %s (%s)\n\n", instance->version, date, instance->name, instance->software);
 }
 
-static int show(const hp_client_t *client, const hp_client_instance_t *instance, apr_size_t view, int verbose)
+static int show(const hp_client_t *client, const hp_client_instance_t *instance, apr_size_t view, int header, int verbose)
 {
     hp_client_request_t request = {.method = "GET", .path = views[view].path};
     hp_client_reply_t reply;
@@ -62,15 +54,18 @@ static int show(const hp_client_t *client, const hp_client_instance_t *instance,
     if (verbose)
         request.path = apr_pstrcat(client->p, request.path, "?verbose=1", NULL);
     code = hp_client_ask_well(client, instance->socket, &request, &reply);
-    if (code == HP_CLIENT_DONE)
-        fwrite(reply.body, 1, reply.body_len, stdout);
+    if (code != HP_CLIENT_DONE)
+        return code;
+    if (header)
+        show_header(instance);
+    fwrite(reply.body, 1, reply.body_len, stdout);
     return code;
 }
 
 static int run(const hp_client_t *client, int argc, const char **argv)
 {
     const char *what = "pool";
-    int no_header = 0, verbose = 0, count, code;
+    int no_header = 0, verbose = 0, count;
     const hp_client_option_t options[] = {{"show", 0, &what, NULL}, {"no-header", 0, NULL, &no_header}, {"force-colors", 0, NULL, NULL},
                                           {"verbose", 'v', NULL, &verbose}, {NULL, 0, NULL, NULL}};
     const hp_client_instance_t *instance;
@@ -87,8 +82,7 @@ static int run(const hp_client_t *client, int argc, const char **argv)
     instance = hp_client_choose(client, argc ? argv[0] : NULL, &count);
     if (!instance)
         return HP_CLIENT_FAILED;
-    code = view == 0 && !no_header ? show_header(client, instance) : HP_CLIENT_DONE;
-    return code == HP_CLIENT_DONE ? show(client, instance, view, verbose) : code;
+    return show(client, instance, view, view == 0 && !no_header, verbose);
 }
 
 int main(int argc, const char **argv)
