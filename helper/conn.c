@@ -2,6 +2,7 @@
 #include "apr-glue/build.h"
 #include "apr-glue/link.h"
 #include "apr-glue/log.h"
+#include "apr-glue/sock.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@ struct hp_conn_t {
     phase_t phase;
     int want_body, peer_ended, broken;
     uint32_t config_generation;
+    int slot; /* in the marks; -1: none */
+    uint64_t serial;
     apr_time_t idle_since; /* of meaning while there is no request */
     char *in; /* bytes that came and could not be used yet */
     apr_size_t in_len, in_size;
@@ -42,6 +45,8 @@ static void destroy(hp_conn_t *conn)
         conn->server->handler->orphan(request);
     LIST_REMOVE(conn, entry);
     conn->server->nconns--;
+    if (conn->slot >= 0)
+        ag_marks_give(conn->server->ctx->marks, conn->slot);
     ag_loop_io_destroy(&conn->io);
     ag_loop_timer_destroy(&conn->later);
     hp_spool_clear(&conn->out);
@@ -208,13 +213,20 @@ uint32_t hp_conn_config_generation(const hp_conn_t *conn)
 
 /* -- in -- */
 
-static void say_hello(hp_conn_t *conn)
+/* `known`: the core whose marks the other side has. */
+static void say_hello(hp_conn_t *conn, const char *known)
 {
-    char line[HELLO_MAX];
+    hp_context_t *ctx = conn->server->ctx;
+    char line[HELLO_MAX], where[48] = "";
     struct iovec iov = {.iov_base = line};
 
-    iov.iov_len = (size_t)snprintf(line, sizeof line, AG_LINK_PROTOCOL " %s %s\n", ag_build_id(), conn->server->ctx->core_id);
-    hp_conn_write(conn, &iov, 1);
+    if (ctx->marks)
+        conn->slot = ag_marks_take(ctx->marks, &conn->serial);
+    if (conn->slot >= 0)
+        snprintf(where, sizeof where, " %d %" APR_UINT64_T_FMT, conn->slot, (apr_uint64_t)conn->serial);
+    iov.iov_len = (size_t)snprintf(line, sizeof line, AG_LINK_PROTOCOL " %s %s%s\n", ag_build_id(), ctx->core_id, where);
+    if (conn->slot < 0 || strcmp(known, ctx->core_id) == 0 || ag_sock_send(conn->fd, line, iov.iov_len, &ctx->marks->fd, 1) != APR_SUCCESS)
+        hp_conn_write(conn, &iov, 1);
 }
 
 static void refuse_hello(hp_conn_t *conn, const char *line)
@@ -234,7 +246,7 @@ static void refuse_hello(hp_conn_t *conn, const char *line)
 static apr_size_t take_hello(hp_conn_t *conn, const char *data, apr_size_t len)
 {
     const char *newline;
-    char line[HELLO_MAX], build[64];
+    char line[HELLO_MAX], build[64], known[40] = "";
     unsigned generation;
 
     if (*data >= '0' && *data <= '9') {
@@ -249,13 +261,13 @@ static apr_size_t take_hello(hp_conn_t *conn, const char *data, apr_size_t len)
     }
     memcpy(line, data, (size_t)(newline - data));
     line[newline - data] = '\0';
-    if (sscanf(line, AG_LINK_PROTOCOL " %63s %u", build, &generation) != 2) {
+    if (sscanf(line, AG_LINK_PROTOCOL " %63s %u %39s", build, &generation, known) < 2) {
         refuse_hello(conn, line);
         return (apr_size_t)(newline - data) + 1;
     }
     conn->config_generation = generation;
     conn->phase = HEAD;
-    say_hello(conn);
+    say_hello(conn, known);
     return (apr_size_t)(newline - data) + 1;
 }
 
@@ -280,6 +292,17 @@ static void bad_head(hp_conn_t *conn)
     doom(conn);
 }
 
+static void mark(hp_conn_t *conn, int delivered)
+{
+    if (conn->slot >= 0)
+        ag_marks_set(conn->server->ctx->marks, conn->slot, conn->serial, delivered);
+}
+
+void hp_conn_delivering(hp_conn_t *conn)
+{
+    mark(conn, 1);
+}
+
 static apr_size_t take_head(hp_conn_t *conn, const char *data, apr_size_t len)
 {
     hp_conn_begin_t in = {0};
@@ -302,6 +325,7 @@ static apr_size_t take_head(hp_conn_t *conn, const char *data, apr_size_t len)
     }
     conn->phase = REQUEST;
     conn->want_body = 1;
+    mark(conn, 0);
     in.pairs = data;
     in.len = value;
     in.body = data + value + 1;
@@ -430,6 +454,7 @@ void hp_conn_create(hp_conn_server_t *server, int fd)
         abort();
     conn->server = server;
     conn->fd = fd;
+    conn->slot = -1;
     conn->idle_since = ag_loop_now();
     hp_spool_init(&conn->out, &server->ctx->store);
     LIST_INSERT_HEAD(&server->conns, conn, entry);

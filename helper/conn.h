@@ -58,6 +58,8 @@ apr_off_t hp_conn_backlog(const hp_conn_t *conn);
 int hp_conn_full(const hp_conn_t *conn);
 /* Whether more of the request is wanted. */
 void hp_conn_want_body(hp_conn_t *conn, int on);
+/* From now on the request may have had an effect. */
+void hp_conn_delivering(hp_conn_t *conn);
 /* The response is complete; `keep`: the request was consumed to its end, so another can follow. */
 void hp_conn_done(hp_conn_t *conn, int keep);
 /* The response can't be completed: what was sent so far is followed by the end of the link. */

@@ -5,6 +5,7 @@
 #include "apr-glue/http_head.h"
 #include "apr-glue/log.h"
 #include "apr-glue/loop.h"
+#include "apr-glue/marks.h"
 #include "apr-glue/settings.h"
 #include "helper/chan.h"
 #include "helper/spool.h"
@@ -20,6 +21,7 @@ typedef struct {
     const ag_settings_t *settings; /* the latest; replaced as a whole */
     hp_spool_store_t store;
     const char *core_id;  /* of this core, for hello lines */
+    ag_marks_t *marks;    /* of links; NULL: the kernel has none */
     const char *data_dir; /* where loaders and pages are */
     uint64_t next_id;     /* of the next process */
     apr_hash_t *processes; /* of hp_process_t, by id */

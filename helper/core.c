@@ -185,6 +185,9 @@ int hp_core_run(const char *uid, const char *gid)
     hp_report_template(apr_pstrcat(p, core->ctx.data_dir, "/errors", NULL), p);
     core->ctx.loop = ag_loop_create(p);
     core->ctx.core_id = ag_text_random(p, 16);
+    core->ctx.marks = apr_palloc(p, sizeof *core->ctx.marks);
+    if (ag_marks_create(core->ctx.marks) != APR_SUCCESS)
+        core->ctx.marks = NULL; /* what is in here when we die is not asked for again */
     core->ctx.next_id = 1;
     core->ctx.processes = apr_hash_make(p);
     core->ctx.store.memory_left = BODIES_MEMORY;

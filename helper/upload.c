@@ -181,6 +181,8 @@ void hp_upload_begin(hp_exchange_t *r)
     iov[2] = (struct iovec){length, extra};
     iov[3] = (struct iovec){(void *)(uintptr_t)r->inline_body, r->inline_len};
     msg.msg_iovlen = 4;
+    if (r->conn)
+        hp_conn_delivering(r->conn);
     n = sendmsg(r->link->fd, &msg, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOTCONN) {
         apr_status_t rv = errno;

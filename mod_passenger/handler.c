@@ -200,13 +200,13 @@ static step_t step_send_body(call_t *call)
 }
 
 /* The link is gone before anything of a response came. On a unix socket a reset says that not all of the request was read, and a failed
- * write that not all was delivered; a plain end says that it was read, and may have been acted upon. */
+ * write that not all was delivered; after a plain end the core's marks tell if an application may have acted upon it. */
 static step_t lost(call_t *call, apr_status_t rv)
 {
-    int untouched = call->link->at == call->link->end && (call->undelivered || APR_STATUS_IS_ECONNRESET(rv));
+    int untouched = call->link->at == call->link->end && (call->undelivered || APR_STATUS_IS_ECONNRESET(rv) || mp_link_undelivered(call->link));
 
-    if (untouched && mp_body_intact(&call->body) && !call->retried) {
-        call->retried = 1;
+    if (untouched && !call->deserted && mp_body_intact(&call->body) && (call->link->kept || !call->retried)) {
+        call->retried |= !call->link->kept; /* the next one is fresh */
         return again(call);
     }
     MP_RLOG(call->deserted ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0683",

@@ -2,6 +2,7 @@
 
 #include "apr-glue/build.h"
 #include "apr-glue/link.h"
+#include "apr-glue/marks.h"
 #include "apr-glue/sock.h"
 #include "mod_passenger/helper.h"
 
@@ -16,11 +17,19 @@
 #define IN_SIZE   (8 * 1024)
 #define HELLO_MAX 256
 
+/* One core's marks as this child has mapped them, for as long as a link or the pool has use for them. */
+typedef struct mp_link_marks_t {
+    char core_id[40];
+    ag_marks_t map;
+    int users; /* guarded by the pool's mutex */
+} mp_link_marks_t;
+
 struct mp_link_pool_t {
     apr_thread_mutex_t *mutex;
     mp_link_t *idle; /* last in, first out: the others may grow old and be closed by the core */
     int nidle, max;
     const char *hello;
+    mp_link_marks_t *marks; /* of the latest core; counts as a user */
 };
 
 mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max)
@@ -30,8 +39,51 @@ mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max)
     if (apr_thread_mutex_create(&pool->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
         return NULL;
     pool->max = max;
-    pool->hello = apr_psprintf(pchild, AG_LINK_PROTOCOL " %s %lu\n", ag_build_id(), (unsigned long) mp_helper_generation());
+    pool->hello = apr_psprintf(pchild, AG_LINK_PROTOCOL " %s %lu", ag_build_id(), (unsigned long) mp_helper_generation());
     return pool;
+}
+
+/* With the mutex held. */
+static void unuse(mp_link_marks_t *marks)
+{
+    if (!marks || --marks->users > 0)
+        return;
+    ag_marks_unmap(&marks->map);
+    free(marks);
+}
+
+/* What the core said of its marks, "<core id> <slot> <serial>". */
+static void take_marks(mp_link_t *link, const char *words)
+{
+    mp_link_pool_t *pool = link->pool;
+    mp_link_marks_t *fresh = NULL;
+    char core_id[40];
+
+    if (sscanf(words, "%39s %d %" APR_UINT64_T_FMT, core_id, &link->slot, &link->serial) != 3)
+        return;
+    if (link->marks_fd >= 0 && (fresh = calloc(1, sizeof(*fresh)))) {
+        apr_cpystrn(fresh->core_id, core_id, sizeof(fresh->core_id));
+        if (ag_marks_map(&fresh->map, link->marks_fd) != APR_SUCCESS) {
+            free(fresh);
+            fresh = NULL;
+        }
+    }
+    apr_thread_mutex_lock(pool->mutex);
+    if (fresh) {
+        unuse(pool->marks);
+        pool->marks = fresh;
+        fresh->users = 1;
+    }
+    if (pool->marks && strcmp(pool->marks->core_id, core_id) == 0) {
+        link->marks = pool->marks;
+        link->marks->users++;
+    }
+    apr_thread_mutex_unlock(pool->mutex);
+}
+
+int mp_link_undelivered(const mp_link_t *link)
+{
+    return link->marks && ag_marks_undelivered(&link->marks->map, link->slot, link->serial);
 }
 
 static apr_status_t connect_fresh(mp_link_t **plink)
@@ -61,6 +113,7 @@ static apr_status_t connect_fresh(mp_link_t **plink)
         return APR_ENOMEM;
     }
     link->fd = fd;
+    link->marks_fd = -1;
     link->size = IN_SIZE;
     *plink = link;
     return APR_SUCCESS;
@@ -84,6 +137,7 @@ apr_status_t mp_link_take(mp_link_pool_t *pool, int fresh, mp_link_t **plink)
 
         if (rv != APR_SUCCESS)
             return rv;
+        link->pool = pool;
     }
     *plink = link;
     return APR_SUCCESS;
@@ -120,21 +174,32 @@ void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link)
 void mp_link_close(mp_link_t *link)
 {
     close(link->fd);
+    if (link->marks_fd >= 0)
+        close(link->marks_fd);
+    if (link->marks) {
+        apr_thread_mutex_lock(link->pool->mutex);
+        unuse(link->marks);
+        apr_thread_mutex_unlock(link->pool->mutex);
+    }
     free(link->in);
     free(link);
 }
 
-const char *mp_link_hello(const mp_link_pool_t *pool, mp_link_t *link)
+const char *mp_link_hello(mp_link_pool_t *pool, mp_link_t *link)
 {
     if (link->hello_sent)
         return "";
     link->hello_sent = 1;
-    return pool->hello;
+    apr_thread_mutex_lock(pool->mutex);
+    apr_snprintf(link->hello, sizeof(link->hello), "%s %s\n", pool->hello, pool->marks ? pool->marks->core_id : "-");
+    apr_thread_mutex_unlock(pool->mutex);
+    return link->hello;
 }
 
 apr_status_t mp_link_hello_check(mp_link_t *link)
 {
     static const char start[] = AG_LINK_PROTOCOL " ";
+    char line[HELLO_MAX], *words;
     const char *in = link->in + link->at;
     apr_size_t have = link->end - link->at;
     const char *nl;
@@ -151,6 +216,13 @@ apr_status_t mp_link_hello_check(mp_link_t *link)
     if (nl - in >= 8 && memcmp(in, "mismatch", 8) == 0)
         return APR_EMISMATCH;
     link->hello_seen = 1;
+    apr_cpystrn(line, in, (apr_size_t) (nl - in) + 1);
+    words = strchr(line, ' '); /* behind the build id */
+    if (words)
+        take_marks(link, words);
+    if (link->marks_fd >= 0)
+        close(link->marks_fd);
+    link->marks_fd = -1;
     return APR_SUCCESS;
 }
 
@@ -176,12 +248,32 @@ apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat)
     return APR_SUCCESS;
 }
 
+/* A descriptor may come with the hello. */
+static ssize_t recv_hello(mp_link_t *link, char *buf, apr_size_t size, int flags)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = buf, .iov_len = size};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space)};
+    ssize_t n = recvmsg(link->fd, &msg, flags | MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
+        if (link->marks_fd >= 0)
+            close(link->marks_fd);
+        memcpy(&link->marks_fd, CMSG_DATA(c), sizeof(int));
+    }
+    return n;
+}
+
 apr_status_t mp_link_recv(mp_link_t *link, char *buf, apr_size_t size, apr_size_t *plen, int wait)
 {
     ssize_t n;
 
     do {
-        n = recv(link->fd, buf, size, wait ? 0 : MSG_DONTWAIT);
+        n = link->hello_seen ? recv(link->fd, buf, size, wait ? 0 : MSG_DONTWAIT) : recv_hello(link, buf, size, wait ? 0 : MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     *plen = n > 0 ? (apr_size_t) n : 0;
     if (n > 0)

@@ -11,12 +11,18 @@ typedef struct mp_link_pool_t mp_link_pool_t;
 
 /* One link. Bytes that were received and not yet consumed are in[at..end). */
 typedef struct mp_link_t {
+    mp_link_pool_t *pool;
     int fd;
     int kept;       /* has served a request before */
     int hello_sent, hello_seen;
+    char hello[128]; /* ours */
     char *in;
     apr_size_t at, end, size;
     struct mp_link_t *next;
+    struct mp_link_marks_t *marks; /* the core's, shared by links; NULL: unknown */
+    int marks_fd;                  /* came with the hello; -1: none */
+    int slot;
+    apr_uint64_t serial;
     unsigned ndigests;
     char digests[8][16]; /* options that the core knows, a ring */
 } mp_link_t;
@@ -34,7 +40,10 @@ void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link);
 void mp_link_close(mp_link_t *link);
 
 /* The line that must go before the first request, "" after that. */
-const char *mp_link_hello(const mp_link_pool_t *pool, mp_link_t *link);
+const char *mp_link_hello(mp_link_pool_t *pool, mp_link_t *link);
+
+/* 1 if the core had surely not begun to send this link's request to an application. */
+int mp_link_undelivered(const mp_link_t *link);
 
 /* Consumes the core's hello from what was received. APR_SUCCESS: done, now or earlier. APR_INCOMPLETE: not there yet. APR_EMISMATCH: the
  * core is another build's. APR_EGENERAL: no hello. */

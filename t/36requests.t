@@ -7,7 +7,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 for my $mpm (Harness->mpms) {
-    for my $part (split " ", $ENV{PART} // "disk_full stuck spared held_up sticky few_descriptors") {
+    for my $part (split " ", $ENV{PART} // "disk_full stuck spared held_up sticky few_descriptors undelivered") {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
@@ -231,4 +231,37 @@ sub few_descriptors {
     cmp_ok scalar(Proc::fds($core)), '<=', 48, 'all within the limit';
     is scalar(() = $h->log_text =~ /PSG0161/g), 1, 'one line in the log';
     is $h->core, $core, 'the core lives';
+}
+
+# A core that dies takes the request with it that an application has, and no other; nothing is done twice.
+sub undelivered {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('raw');
+    my $children = $mpm eq 'prefork' ? "StartServers 30\nMinSpareServers 1\n" : '';
+    $h->start(conf => "${children}DocumentRoot $app/public\nPassengerMaxPoolSize 1");
+    $h->allow_log(qr/PSG0013/, qr/PSG0683/);
+    my $ok = 'send=HTTP/1.1%20200%20OK%0d%0aContent-Length:%202%0d%0a%0d%0aok';
+    my $pid = $h->get('/')->json->{pid};
+    for my $round (1 .. 2) {
+        my $core = $h->core;
+        my ($served) = at_once($h, 1, "/served?round=$round&log=begun$round&wait=1&$ok");
+        wait_for { $h->log_text =~ /output: begun$round/ } 'the first to be served';
+        my $links = Proc::fds($core);
+        my @get = map { at_once($h, 1, "/get?round=$round&n=$_&$ok") } 1 .. 20;
+        my @post = map { my $c = $h->client(timeout => 30); $c->write_request('POST', "/post?round=$round&n=$_&$ok", body => 'x' x 3000); $c } 1 .. 5;
+        # Later ones come on links that are there already.
+        wait_for { Proc::fds($core) >= $links + 20 } 'the others to be in the core' if $round == 1;
+        $h->kill_core;
+        my $status = $served->read_response('GET')->status;
+        ok $status == 502 || $status == 200, "round $round: the one in service is answered, $status";
+        my %status;
+        $status{ $_->read_response('GET')->status }++ for @get, @post;
+        is_deeply \%status, { 200 => 25 }, '... those that waited are served';
+    }
+    my %times;
+    $times{ $_->[1] =~ s/&send=.*//r }++ for @{ $h->get('/requests')->json };
+    is scalar(grep { /get|post/ } keys %times), 50, 'all of them were executed';
+    is_deeply [ grep { $times{$_} > 1 } keys %times ], [], '... once each';
+    is $h->get('/')->json->{pid}, $pid, 'by the same process';
 }
