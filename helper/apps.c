@@ -4,6 +4,7 @@
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
 #include "helper/msg.h"
+#include "helper/strays.h"
 #include "helper/upgrade.h"
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -39,6 +40,7 @@ struct hp_apps_t {
     const char *self;
     uid_t core_uid;
     apr_hash_t *apps;
+    hp_strays_t *strays;
     hp_chan_t *core;
     apr_pool_t *settings_pool;
     const void *settings;
@@ -47,6 +49,13 @@ struct hp_apps_t {
     ag_loop_cb_t on_exit;
     void *on_exit_baton;
 };
+
+static int lives(void *baton, uint64_t id)
+{
+    const hp_apps_t *apps = baton;
+
+    return apr_hash_get(apps->apps, &id, sizeof id) != NULL;
+}
 
 hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, apr_pool_t *p)
 {
@@ -58,6 +67,7 @@ hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *
     apps->self = self;
     apps->core_uid = core_uid;
     apps->apps = apr_hash_make(p);
+    apps->strays = hp_strays_create(loop, lives, apps, p);
     apps->next_id = 1;
     return apps;
 }
@@ -96,6 +106,7 @@ static void on_app_exit(void *baton, pid_t pid, int status)
     apr_hash_set(apps->apps, &app->id, sizeof app->id, NULL);
     tell_exited(apps, app->id, status, app->p);
     apr_pool_destroy(app->p);
+    hp_strays_look(apps->strays);
     if (apps->on_exit)
         apps->on_exit(apps->on_exit_baton);
 }
@@ -157,7 +168,10 @@ static apr_status_t start(hp_apps_t *apps, app_t *app)
     child.fds[1] = child.fds[2] = out[1];
     child.fds[3] = listener;
     child.fds[4] = orders;
-    if (APR_SUCCESS != (rv = ag_child_start(&child, &app->pid)))
+    hp_strays_mark(apps->strays, app->id);
+    rv = ag_child_start(&child, &app->pid);
+    hp_strays_mark(apps->strays, 0);
+    if (rv != APR_SUCCESS)
         goto leave;
     app->in = in[1];
     app->out = out[0];
@@ -356,18 +370,7 @@ void hp_apps_on_exit(hp_apps_t *apps, ag_loop_cb_t cb, void *baton)
     apps->on_exit_baton = baton;
 }
 
-int hp_apps_kill_orphans(void)
+void hp_apps_reaped(hp_apps_t *apps)
 {
-    /* CONFIG_PROC_CHILDREN is on in every distribution's kernel; without it the process groups have been ended all the same. */
-    FILE *f = fopen("/proc/thread-self/children", "re");
-    int count = 0;
-    long pid;
-
-    while (f && fscanf(f, "%ld", &pid) == 1) {
-        kill((pid_t)pid, SIGKILL);
-        count++;
-    }
-    if (f)
-        fclose(f);
-    return count;
+    hp_strays_reaped(apps->strays);
 }

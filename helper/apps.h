@@ -24,18 +24,17 @@ void hp_apps_note(hp_apps_t *apps, uint64_t id, const void *note, apr_size_t len
 /* The first id that no process has had. */
 uint64_t hp_apps_next_id(const hp_apps_t *apps);
 
-/* Application processes that have not been reaped. */
 /* Writes all there is to know about the processes for an heir in this very process (upgrade.h), and reads it back. */
 void hp_apps_save(const hp_apps_t *apps, ag_frame_t *state);
 void hp_apps_restore(hp_apps_t *apps, ag_frame_reader_t *in);
 
-/* How many there are. */
+/* How many have not been reaped. */
 int hp_apps_count(const hp_apps_t *apps);
 /* As hp_apps_signal, for all. */
 void hp_apps_signal_all(hp_apps_t *apps, uint32_t what);
 /* Calls back whenever a process has ended. */
 void hp_apps_on_exit(hp_apps_t *apps, ag_loop_cb_t cb, void *baton);
-/* Ends what applications left behind: descendants that were handed to us because their parents are gone. The number of them. */
-int hp_apps_kill_orphans(void);
+/* A descendant of theirs that came to us has ended. */
+void hp_apps_reaped(hp_apps_t *apps);
 
 #endif

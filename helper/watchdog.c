@@ -10,6 +10,7 @@
 #include "helper/msg.h"
 #include "helper/prestart.h"
 #include "helper/rights.h"
+#include "helper/strays.h"
 #include "helper/upgrade.h"
 #include "helper/ward.h"
 #include <apr_strings.h>
@@ -25,10 +26,12 @@
 #define RELOAD_LIMIT        apr_time_from_sec(60)
 #define STOP_REQUESTS_LIMIT apr_time_from_sec(2) /* for requests in flight */
 #define STOP_APPS_LIMIT     apr_time_from_sec(3) /* between TERM and KILL */
+#define LEAVE_LIMIT         apr_time_from_sec(1) /* for what was killed to be gone */
+#define LEAVE_LOOK          (apr_time_from_sec(1) / 100)
 #define LOOK_INTERVAL       apr_time_from_sec(1) /* at the instance directory */
 #define RELOAD_SETTLE       apr_time_from_sec(1) /* until Apache's children are those of the new configuration */
 
-typedef enum { RUNNING, STOPPING_CORE, STOPPING_APPS } phase_t;
+typedef enum { RUNNING, STOPPING_CORE, STOPPING_APPS, LEAVING } phase_t;
 
 typedef struct {
     apr_pool_t *p;
@@ -40,6 +43,7 @@ typedef struct {
     hp_prestart_t *prestart;
     int prestarted; /* since this program was started */
     phase_t phase;
+    apr_time_t leave_by;
     hp_doors_t doors;
     int announced; /* the Apache parent knows that we are ready */
 
@@ -144,16 +148,26 @@ static void send_fd(hp_watchdog_t *w, uint32_t type, int fd)
 
 /* -- ending -- */
 
+/* Who is ended may have had children, which are ours then; so until there is nobody. */
+static void leave(hp_watchdog_t *w)
+{
+    if (hp_strays_kill_all() > 0 && ag_loop_now() < w->leave_by) {
+        ag_loop_timer_start(w->stop_timer, LEAVE_LOOK);
+        return;
+    }
+    hp_instance_remove(w->instance);
+    ag_loop_stop(w->loop);
+}
+
 static void end_when_empty(void *baton)
 {
     hp_watchdog_t *w = baton;
 
     if (w->phase != STOPPING_APPS || hp_apps_count(w->apps) > 0)
         return;
-    hp_ward_kill(w->core_ward);
-    hp_apps_kill_orphans();
-    hp_instance_remove(w->instance);
-    ag_loop_stop(w->loop);
+    w->phase = LEAVING;
+    w->leave_by = ag_loop_now() + LEAVE_LIMIT;
+    leave(w);
 }
 
 static void stop_apps(hp_watchdog_t *w)
@@ -171,7 +185,12 @@ static void stop_apps(hp_watchdog_t *w)
 
 static void on_stop_timer(void *baton)
 {
-    stop_apps(baton);
+    hp_watchdog_t *w = baton;
+
+    if (w->phase == LEAVING)
+        leave(w);
+    else
+        stop_apps(w);
 }
 
 static void stop(hp_watchdog_t *w, const char *why)
@@ -435,7 +454,9 @@ static void on_signal(void *baton, int signum)
 
 static void on_orphan(void *baton, pid_t pid, int status)
 {
-    (void)baton;
+    const hp_watchdog_t *w = baton;
+
+    hp_apps_reaped(w->apps);
     ag_log(AG_LOG_DEBUG, "PSG0020", "orphan %ld reaped, status %d", (long)pid, status);
 }
 

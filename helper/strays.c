@@ -1,0 +1,159 @@
+#include "helper/strays.h"
+#include "apr-glue/log.h"
+#include <apr_tables.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define MARK     (UINT64_C(1) << 62) /* microseconds; the id is added */
+#define LINE     "Max realtime timeout"
+#define INTERVAL (apr_time_from_sec(1) / 4)
+#define GRACE    apr_time_from_sec(2)  /* between TERM and KILL */
+#define LONGEST  apr_time_from_sec(10) /* after an end, for those whose parents take that long to go */
+
+typedef struct {
+    pid_t pid;
+    apr_time_t told; /* when it got SIGTERM */
+} stray_t;
+
+struct hp_strays_t {
+    apr_pool_t *p, *seen_pool;
+    ag_loop_timer_t *timer;
+    hp_strays_lives_t lives;
+    void *baton;
+    struct rlimit usual;
+    apr_array_header_t *seen; /* of stray_t; lives in seen_pool */
+    apr_time_t until;         /* those who come later are none of the last process that ended */
+};
+
+/* CONFIG_PROC_CHILDREN is on in every distribution's kernel; without it the process groups have been ended all the same. */
+static FILE *open_children(void)
+{
+    return fopen("/proc/thread-self/children", "re");
+}
+
+int hp_strays_kill_all(void)
+{
+    FILE *f = open_children();
+    int count = 0;
+    long pid;
+
+    while (f && fscanf(f, "%ld", &pid) == 1) {
+        kill((pid_t)pid, SIGKILL);
+        count++;
+    }
+    if (f)
+        fclose(f);
+    return count;
+}
+
+void hp_strays_mark(const hp_strays_t *strays, uint64_t id)
+{
+    struct rlimit marked = {.rlim_cur = (rlim_t)(MARK + id), .rlim_max = strays->usual.rlim_max};
+
+    setrlimit(RLIMIT_RTTIME, id ? &marked : &strays->usual);
+}
+
+/* The id of the process that `pid` descends from; 0: none. */
+static uint64_t mark_of(pid_t pid)
+{
+    char path[64], text[4096];
+    unsigned long long limit = 0;
+    const char *line;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%ld/limits", (long)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    line = strstr(text, LINE);
+    if (line)
+        limit = strtoull(line + strlen(LINE), NULL, 10); /* "unlimited" is 0 */
+    return limit > MARK ? limit - MARK : 0;
+}
+
+static apr_time_t told_before(const hp_strays_t *strays, pid_t pid)
+{
+    for (int i = 0; strays->seen && i < strays->seen->nelts; i++) {
+        const stray_t *stray = &APR_ARRAY_IDX(strays->seen, i, stray_t);
+        if (stray->pid == pid)
+            return stray->told;
+    }
+    return 0;
+}
+
+static void tell(pid_t pid, int signum)
+{
+    if (kill(-pid, signum))
+        kill(pid, signum);
+}
+
+/* Nothing reaps between two callbacks, so the pids in the list are still those of our children. */
+static void end_strays(void *baton)
+{
+    hp_strays_t *strays = baton;
+    FILE *children = open_children();
+    apr_time_t now = ag_loop_now();
+    apr_array_header_t *seen;
+    apr_pool_t *p;
+    long pid;
+
+    apr_pool_create(&p, strays->p);
+    seen = apr_array_make(p, 4, sizeof(stray_t));
+    while (children && fscanf(children, "%ld", &pid) == 1) {
+        uint64_t id = mark_of((pid_t)pid);
+        apr_time_t told = told_before(strays, (pid_t)pid);
+        if (!id || strays->lives(strays->baton, id))
+            continue;
+        if (!told) {
+            ag_log(AG_LOG_INFO, "PSG0032", "stray.ended: process %ld outlived the application's process that started it", pid);
+            tell((pid_t)pid, SIGTERM);
+        } else if (now - told >= GRACE) {
+            tell((pid_t)pid, SIGKILL);
+        }
+        APR_ARRAY_PUSH(seen, stray_t) = (stray_t){(pid_t)pid, told ? told : now};
+    }
+    if (children)
+        fclose(children);
+    if (strays->seen_pool)
+        apr_pool_destroy(strays->seen_pool);
+    strays->seen_pool = p;
+    strays->seen = seen;
+    if (seen->nelts > 0) {
+        strays->until = now + LONGEST;
+        ag_loop_timer_start(strays->timer, INTERVAL);
+    }
+}
+
+hp_strays_t *hp_strays_create(ag_loop_t *loop, hp_strays_lives_t lives, void *baton, apr_pool_t *p)
+{
+    hp_strays_t *strays = apr_pcalloc(p, sizeof *strays);
+
+    strays->p = p;
+    strays->lives = lives;
+    strays->baton = baton;
+    strays->timer = ag_loop_timer_create(loop, end_strays, strays);
+    getrlimit(RLIMIT_RTTIME, &strays->usual);
+    return strays;
+}
+
+void hp_strays_look(hp_strays_t *strays)
+{
+    strays->until = ag_loop_now() + LONGEST;
+    if (!ag_loop_timer_active(strays->timer))
+        ag_loop_timer_start(strays->timer, 0);
+}
+
+void hp_strays_reaped(hp_strays_t *strays)
+{
+    if (ag_loop_now() < strays->until && !ag_loop_timer_active(strays->timer))
+        ag_loop_timer_start(strays->timer, INTERVAL / 8);
+}
