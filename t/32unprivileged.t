@@ -14,7 +14,7 @@ BEGIN {
         $copies = tempdir('psg-copies-XXXXXXXX', DIR => '/tmp', CLEANUP => 1);
         mkdir "$copies/$_" for qw(t build);
         system('cp', '-rL', 't/lib', 't/apps', "$copies/t") == 0 or die 'cp';
-        system('cp', '-rL', (grep { -e } map { "$build/$_" } qw(mod_passenger.so passenger-helper loaders errors)), "$copies/build") == 0 or die 'cp';
+        system('cp', '-rL', (grep { -e } map { "$build/$_" } qw(mod_passenger.so passenger-helper passenger-status loaders errors)), "$copies/build") == 0 or die 'cp';
         system('chown', '-R', "$uid:$gid", $copies) == 0 or die 'chown';
         chdir $copies or die "chdir: $!";
         $ENV{PASSENGER_BUILD} = "$copies/build";
@@ -52,6 +52,8 @@ sub life {
     ok $watchdog && $core, 'the helper runs';
     my ($instance) = glob "$h->{root}/registry/*";
     is sprintf('%o', (stat $instance)[2] & 0777), '700', 'its folder is for this user only';
+    my $status = `PASSENGER_INSTANCE_REGISTRY_DIR=$h->{root}/registry ASAN_OPTIONS=detect_leaks=0 $ENV{PASSENGER_BUILD}/passenger-status`;
+    like $status, qr/App groups    : 1\n.*PID: $pid /s, 'who sees what runs there' or diag $status;
     is $h->post('/echo', 'x' x 300_000)->status, 200, 'a body of 300 kB';
     $h->graceful;
     is $h->get('/')->json->{pid}, $pid, 'the same process after graceful';

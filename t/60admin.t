@@ -390,6 +390,15 @@ sub restart {
         is $code, 1, '... failure';
         like $err, qr{^passenger-config: [^\n]+\n\z}, '... in one line';
     }
+    # On a terminal it asks. The order of the menu is the pool's.
+    my @names = map { $_->{name} } @{ pool($h)->{groups} };
+    my ($number) = grep { $names[$_ - 1] =~ m{/shopping\b} } 1 .. @names;
+    my $menu = "PASSENGER_INSTANCE_REGISTRY_DIR=$h->{root}/registry script -qec '$h->{root}/bin/passenger-config restart-app' /dev/null";
+    like `echo 0 | $menu`, qr/ 1\) \Q$names[0]\E\r?\n.*nothing was restarted/s, 'a menu on a terminal';
+    like `echo x | $menu`, qr/nothing was restarted/, '... takes nonsense for none';
+    like `echo $number | $menu`, qr{Restarting \Q$h->{root}\E/apps/shopping\b}, '... and restarts what is chosen';
+    wait_for { $h->get('/', Host => 'shopping')->json->{pid} != $pid{shopping} } 'another process';
+    $pid{shopping} = $h->get('/', Host => 'shopping')->json->{pid};
     ($code, undef, $err) = tool($h, 'www-data', ['config', 'restart-app', '/']);
     is $code, 2, 'Apache\'s user may not';
 

@@ -321,6 +321,7 @@ int hp_client_ask(const hp_client_t *client, const char *path, const hp_client_r
     int fd = -1;
     apr_status_t rv = connect_to(&fd, path);
 
+    *reply = (hp_client_reply_t){0};
     if (rv == EACCES)
         return hp_client_fail(client, HP_CLIENT_DENIED, "%s: permission denied; become root, or the user who runs Apache", path);
     if (rv == APR_SUCCESS)
