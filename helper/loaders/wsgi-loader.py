@@ -562,10 +562,12 @@ class Server:
         sock = self.connections.pop(fd)
         self.skip.pop(fd, None)
         self.poller.unregister(fd)
-        try:
-            sock.shutdown(_socket.SHUT_RDWR)    # also for a copy in a child that the application forked
-        except OSError:
-            pass
+        # At the end a request may have come since the last look. Closed at once that makes a reset, which says that it was not taken.
+        if not Response.closing:
+            try:
+                sock.shutdown(_socket.SHUT_RDWR)    # also for a copy in a child that the application forked
+            except OSError:
+                pass
         sock.close()
 
     def receive(self, fd, sock):
