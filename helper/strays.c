@@ -17,7 +17,8 @@
 
 typedef struct {
     pid_t pid;
-    apr_time_t told; /* when it got SIGTERM */
+    uint64_t id;
+    apr_time_t told; /* when the first of them got SIGTERM */
 } stray_t;
 
 struct hp_strays_t {
@@ -80,20 +81,40 @@ static uint64_t mark_of(pid_t pid)
     return limit > MARK ? limit - MARK : 0;
 }
 
-static apr_time_t told_before(const hp_strays_t *strays, pid_t pid)
+/* The stray itself, or else another of the same process, that was there at the last look. */
+static const stray_t *seen_before(const hp_strays_t *strays, pid_t pid, uint64_t id)
 {
+    const stray_t *other = NULL;
+
     for (int i = 0; strays->seen && i < strays->seen->nelts; i++) {
         const stray_t *stray = &APR_ARRAY_IDX(strays->seen, i, stray_t);
-        if (stray->pid == pid)
-            return stray->told;
+        if (stray->id == id && stray->pid == pid)
+            return stray;
+        if (stray->id == id)
+            other = stray;
     }
-    return 0;
+    return other;
 }
 
 static void tell(pid_t pid, int signum)
 {
     if (kill(-pid, signum))
         kill(pid, signum);
+}
+
+/* The time runs for all of a process's strays together: a chain of deaf ones takes no longer than one. */
+static stray_t end_stray(const hp_strays_t *strays, pid_t pid, uint64_t id, apr_time_t now)
+{
+    const stray_t *before = seen_before(strays, pid, id);
+    stray_t stray = {.pid = pid, .id = id, .told = before ? before->told : now};
+
+    if (now - stray.told >= GRACE) {
+        tell(pid, SIGKILL);
+    } else if (!before || before->pid != pid) {
+        ag_log(AG_LOG_INFO, "PSG0032", "stray.ended: process %ld outlived the application's process that started it", (long)pid);
+        tell(pid, SIGTERM);
+    }
+    return stray;
 }
 
 /* Nothing reaps between two callbacks, so the pids in the list are still those of our children. */
@@ -110,16 +131,8 @@ static void end_strays(void *baton)
     seen = apr_array_make(p, 4, sizeof(stray_t));
     while (children && fscanf(children, "%ld", &pid) == 1) {
         uint64_t id = mark_of((pid_t)pid);
-        apr_time_t told = told_before(strays, (pid_t)pid);
-        if (!id || strays->lives(strays->baton, id))
-            continue;
-        if (!told) {
-            ag_log(AG_LOG_INFO, "PSG0032", "stray.ended: process %ld outlived the application's process that started it", pid);
-            tell((pid_t)pid, SIGTERM);
-        } else if (now - told >= GRACE) {
-            tell((pid_t)pid, SIGKILL);
-        }
-        APR_ARRAY_PUSH(seen, stray_t) = (stray_t){(pid_t)pid, told ? told : now};
+        if (id && !strays->lives(strays->baton, id))
+            APR_ARRAY_PUSH(seen, stray_t) = end_stray(strays, (pid_t)pid, id, now);
     }
     if (children)
         fclose(children);

@@ -18,9 +18,9 @@ def daemon(kind):
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if kind == "family":
                 for i in range(3):
-                    if os.fork() == 0:
-                        os.setsid()
-                        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    if os.fork():
+                        break
+                    os.setsid()
             os.write(w, b"%d\n" % os.getpid())
             os.close(r), os.close(w)
             name = os.path.basename(os.getcwd()) + "-" + kind
@@ -88,4 +88,4 @@ $h->finish;
 done_testing;
 
 # The process, then its daemons.
-sub start { my ($server, $name) = @_; return split ' ', $server->get('/?' . join('+', @kinds), Host => $name)->body }
+sub start { my ($server, $name) = @_; my $r = $server->get("/?" . join("+", @kinds), Host => $name); diag $r->body if $r->status != 200 || $r->body !~ m{^[\d ]+$}; return split " ", $r->body }
