@@ -45,4 +45,8 @@
  * options, if it can. */
 #define AG_LINK_NEED_OPTIONS "Passenger-Need-Options"
 
+/* Field of a 503 by which a core that ends hands back what no application has got: the module sends the request again, once, on another link,
+ * if it can. */
+#define AG_LINK_TRY_AGAIN "Passenger-Try-Again"
+
 #endif

@@ -49,7 +49,8 @@ void hp_exchange_destroy(hp_exchange_t *r)
 /* The client has its answer, and nothing to do with the exchange any more. */
 static void respond(hp_exchange_t *r, const hp_report_t *report, int friendly)
 {
-    int how = (friendly ? HP_REPORT_FRIENDLY : 0) | (r->is_head ? HP_REPORT_HEAD : 0) | (r->body_over ? 0 : HP_REPORT_CLOSE);
+    int how = (friendly ? HP_REPORT_FRIENDLY : 0) | (r->is_head ? HP_REPORT_HEAD : 0) | (r->body_over ? 0 : HP_REPORT_CLOSE) |
+              (r->ctx->stopping && r->state == HP_EXCHANGE_WAITING ? HP_REPORT_AGAIN : 0);
     apr_pool_t *ptemp;
     struct iovec iov;
 
@@ -160,8 +161,8 @@ int hp_exchange_again(hp_exchange_t *r, int unreachable)
 
 void hp_exchange_answer(hp_exchange_t *r, const hp_report_t *report, int friendly)
 {
-    r->state = HP_EXCHANGE_OVER;
     respond(r, report, friendly);
+    r->state = HP_EXCHANGE_OVER;
     hp_exchange_destroy(r);
 }
 

@@ -235,7 +235,24 @@ void hp_pool_settings_changed(hp_pool_t *pool)
     hp_room_limit(&pool->room, (int)pool->ctx->settings->max_pool_size);
 }
 
+static int waiting(const hp_pool_t *pool)
+{
+    int n = 0;
+
+    for (apr_hash_index_t *hi = apr_hash_first(NULL, pool->groups); hi; hi = apr_hash_next(hi)) {
+        hp_group_facts_t facts;
+        hp_group_facts(apr_hash_this_val(hi), &facts);
+        n += facts.queued;
+    }
+    return n;
+}
+
 void hp_pool_stopping(hp_pool_t *pool)
 {
+    int before = waiting(pool), refused;
+
     hp_room_retry(&pool->room);
+    refused = before - waiting(pool);
+    if (refused > 0)
+        ag_log(AG_LOG_NOTICE, "PSG0159", "core.stopping: %d requests that waited are left to the next core, or answered 503", refused);
 }

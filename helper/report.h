@@ -23,7 +23,8 @@ void hp_report_destroy(hp_report_t **preport);
 enum {
     HP_REPORT_FRIENDLY = 1, /* with cause and details */
     HP_REPORT_HEAD = 2,     /* for HEAD: without the page */
-    HP_REPORT_CLOSE = 4     /* the link ends after it */
+    HP_REPORT_CLOSE = 4,    /* the link ends after it */
+    HP_REPORT_AGAIN = 8     /* another core may have the request */
 };
 
 /* A whole HTTP/1.1 response, in pool p. */

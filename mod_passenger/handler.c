@@ -214,12 +214,13 @@ static step_t lost(call_t *call, apr_status_t rv)
     return finish(call, HTTP_BAD_GATEWAY);
 }
 
-static int wants_options(const ag_http_head_t *head)
+/* 1 if the core says this to the module, and nothing to the client. */
+static int core_says(const ag_http_head_t *head, int status, const char *name)
 {
     int i;
 
-    for (i = 0; head->status == HTTP_MISDIRECTED_REQUEST && i < head->nfields; i++) {
-        if (ag_http_head_is(&head->fields[i], "passenger-need-options"))
+    for (i = 0; head->status == status && i < head->nfields; i++) {
+        if (ag_http_head_is(&head->fields[i], name))
             return 1;
     }
     return 0;
@@ -245,7 +246,11 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
     request_rec *r = call->r;
     const char *digest;
 
-    if (wants_options(head)) {
+    if (core_says(head, HTTP_SERVICE_UNAVAILABLE, "passenger-try-again") && !call->retried && mp_body_intact(&call->body)) {
+        call->retried = 1;
+        return again(call);
+    }
+    if (core_says(head, HTTP_MISDIRECTED_REQUEST, "passenger-need-options")) {
         if (call->resent || !mp_body_intact(&call->body)) {
             MP_RLOG(APLOG_ERR, 0, r, "PSG0684", "the core does not know the options of %s", call->app->root);
             return unavailable(call);

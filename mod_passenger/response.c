@@ -36,7 +36,8 @@ static void set_type(request_rec *r, const char *type)
 /* 1 for fields that httpd makes itself from what we tell it, or that are between the core and us. */
 static int is_ours(const ag_http_head_field_t *f)
 {
-    return ag_http_head_hop_by_hop(f) || ag_http_head_is(f, "content-length") || ag_http_head_is(f, "status");
+    return ag_http_head_hop_by_hop(f) || ag_http_head_is(f, "content-length") || ag_http_head_is(f, "status") ||
+           ag_http_head_is(f, "passenger-try-again");
 }
 
 /* The fields that a client needs even with an error page of Apache's. */

@@ -7,7 +7,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 for my $mpm (Harness->mpms) {
-    for my $part (split " ", $ENV{PART} // "disk_full stuck spared held_up sticky few_descriptors undelivered") {
+    for my $part (split " ", $ENV{PART} // "disk_full stuck spared held_up sticky few_descriptors undelivered handed_over") {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
@@ -264,4 +264,25 @@ sub undelivered {
     is scalar(grep { /get|post/ } keys %times), 50, 'all of them were executed';
     is_deeply [ grep { $times{$_} > 1 } keys %times ], [], '... once each';
     is $h->get('/')->json->{pid}, $pid, 'by the same process';
+}
+
+# A core that ends gives what waits in it to the next one, and says so once.
+sub handed_over {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $late = "import time\ntime.sleep(1)\n" . slurp('t/apps/wsgi/passenger_wsgi.py');
+    my $app = $h->make_app('late', { 'passenger_wsgi.py' => $late });
+    my $children = $mpm eq 'prefork' ? "StartServers 16\nMinSpareServers 1\n" : '';
+    $h->start(conf => "${children}DocumentRoot $app/public\nPassengerMaxPoolSize 1");
+    $h->allow_log(qr/PSG0(?:164|514|511)|PSG010[23]/);
+    my $core = $h->core;
+    my $idle = Proc::fds($core);
+    my @c = at_once($h, 10, '/');
+    wait_for { Proc::fds($core) >= $idle + 10 && $h->apps } 'ten that wait for the first process';
+    kill KILL => $h->watchdog;
+    my %status;
+    $status{ $_->read_response('GET')->status }++ for @c;
+    is_deeply \%status, { 200 => 10 }, 'all are served';
+    is scalar(() = $h->log_text =~ /PSG0159: core\.stopping: 10 requests/g), 1, '... and the log has one line about them';
+    soon { $h->helpers('core') == 1 } 'the old core is gone', 15;
 }
