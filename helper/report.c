@@ -99,7 +99,8 @@ const char *hp_report_response(const hp_report_t *report, int how, apr_pool_t *p
                         "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %" APR_SIZE_T_FMT
                         "\r\nCache-Control: no-cache, no-store, must-revalidate\r\n%s%s%s\r\n%s",
                         report->status, reason_phrase(report->status), template_type, strlen(page), retry,
-                        how & HP_REPORT_AGAIN ? AG_LINK_TRY_AGAIN ": 1\r\n" : "", how & HP_REPORT_CLOSE ? "Connection: close\r\n" : "", how & HP_REPORT_HEAD ? "" : page);
+                        how & HP_REPORT_AGAIN ? AG_LINK_TRY_AGAIN ": 1\r\n" : "",
+                        how & HP_REPORT_CLOSE ? "Connection: close\r\n" : "", how & HP_REPORT_HEAD ? "" : page);
     *plen = strlen(text);
     return text;
 }
