@@ -29,6 +29,7 @@ struct hp_group_t {
     int prestart; /* the watchdog is to be told that PassengerPreStart's requests are due */
 
     int failures;         /* starts that failed in a row */
+    apr_time_t failed_at; /* the last of them */
     apr_time_t next_try;  /* not before; 0: at once */
     hp_report_t *failure; /* the last one, while there is no success */
     ag_loop_timer_t *retry_timer;
@@ -105,6 +106,7 @@ static void on_ready(hp_process_t *process)
 static void start_failed(hp_group_t *group)
 {
     group->failures++;
+    group->failed_at = ag_loop_now();
     group->next_try = ag_loop_now() + hp_policy_backoff(group->failures);
     ag_loop_timer_start(group->retry_timer, hp_policy_backoff(group->failures));
 }
@@ -501,11 +503,12 @@ void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
         return;
     }
     group->used_at = ag_loop_now();
-    if (!broken) {
-        group->failures = 0;
+    if (broken == 0) {
         process->answered = 1;
+        if (process->started >= group->failed_at)
+            group->failures = 0; /* others may still do what they did when a start failed */
     }
-    if (broken)
+    if (broken > 0)
         suspect(group, process);
     else if (process->state == HP_PROCESS_READY && hp_room_yield(group->room, &group->member))
         hp_process_retire(process);

@@ -33,7 +33,7 @@ void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len);
 void hp_group_submit(hp_group_t *group, hp_group_waiter_t *waiter);
 /* The waiter has lost interest; it must be queued. */
 void hp_group_cancel(hp_group_t *group, hp_group_waiter_t *waiter);
-/* A request is over. `broken`: the process could not be reached or spoke nonsense at the connection level. */
+/* A request is over. `broken`: 1, the process could not be reached or spoke nonsense at the connection level; -1, it was not tried. */
 void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken);
 
 /* News from the looker about restart.txt and the startup file. */

@@ -64,7 +64,7 @@ static void connect_process(hp_exchange_t *r)
     } else if (our_fault(rv)) {
         if (wait_for_room(r))
             return;
-        hp_exchange_leave(r, 0, 0);
+        hp_exchange_leave(r, 0, -1);
         hp_exchange_error(r, 503, "The server is short of resources", apr_strerror(rv, text, sizeof text));
     } else if (r->tries < HP_EXCHANGE_TRIES) {
         hp_exchange_leave(r, 0, 1);
