@@ -484,7 +484,8 @@ int hp_conn_spare(hp_conn_server_t *server, int n)
         done += oldest != NULL;
         oldest = NULL;
         LIST_FOREACH (conn, &server->conns, entry) {
-            if (!conn->request && !conn->broken && hp_spool_len(&conn->out) == 0 && conn->idle_since < (oldest ? oldest->idle_since : latest))
+            if (!conn->request && !conn->broken && conn->in_len == 0 && hp_spool_len(&conn->out) == 0 &&
+                conn->idle_since < (oldest ? oldest->idle_since : latest))
                 oldest = conn;
         }
     } while (oldest && done < n);
