@@ -18,6 +18,7 @@ hp_exchange_t *hp_exchange_create(hp_context_t *ctx, hp_conn_t *conn, const hp_h
     r->conn = conn;
     r->waiter.work.pairs = memcpy(r + 1, head->pairs, head->len);
     r->waiter.work.pairs_len = head->len;
+    r->fields_len = head->len - head->env_len;
     r->is_head = head->is_head;
     r->chunked = head->chunked;
     r->body_left = head->content_length;

@@ -32,10 +32,12 @@ typedef struct {
     int overdue; /* the limit has passed, the client has been told; the application is given a moment to notice that no more of the body comes */
 
     /* What is sent to the application: upload.h. */
+    apr_size_t fields_len; /* of its pairs, those that are the request's own; the administrators' come after them */
     int is_head, chunked, buffered, had_body;
     apr_int64_t body_left;  /* on the link; of no meaning when chunked */
     apr_int64_t body_total; /* so far, without framing */
     int body_over;          /* all of it has come */
+    int framed;             /* it is sent in chunks: `up` holds it so, as soon as the head is on its way */
     ag_chunk_t body_chunks;
     const char *inline_body; /* all of it, in the link's buffer; during begin only */
     apr_size_t inline_len;

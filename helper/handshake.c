@@ -39,12 +39,12 @@ static hp_handshake_event_t take_socket(hp_handshake_t *hs, const char *text, ap
         return bad(hs, "the loader's socket line has no number for concurrency");
     if (strcmp(name, "main") != 0)
         return HP_HANDSHAKE_NOTHING; /* sockets for other purposes are not for requests */
-    if (strcmp(protocol, "session") != 0)
-        return bad(hs, "the loader's socket speaks a protocol that this version does not (it speaks session)");
+    if (strcmp(protocol, "session") != 0 && strcmp(protocol, "http") != 0)
+        return bad(hs, "the loader's socket speaks a protocol that this version does not (it speaks session and http)");
     if (strlen(address) >= sizeof hs->address)
         return bad(hs, "the loader's socket address is too long");
     memcpy(hs->address, address, strlen(address) + 1);
-    hs->protocol = HP_HANDSHAKE_SESSION;
+    hs->protocol = *protocol == 's' ? HP_HANDSHAKE_SESSION : HP_HANDSHAKE_HTTP;
     hs->concurrency = (int)n;
     return HP_HANDSHAKE_NOTHING;
 }

@@ -13,7 +13,8 @@ typedef enum {
     HP_HANDSHAKE_BAD     /* not the protocol; `reason` says why */
 } hp_handshake_event_t;
 
-typedef enum { HP_HANDSHAKE_SESSION = 1 } hp_handshake_protocol_t;
+/* Both in loaders/PROTOCOL.md. */
+typedef enum { HP_HANDSHAKE_SESSION = 1, HP_HANDSHAKE_HTTP } hp_handshake_protocol_t;
 
 #define HP_HANDSHAKE_ADDRESS_MAX 200
 

@@ -333,6 +333,7 @@ hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heri
     const char *address = ag_frame_get_str(note);
 
     process->pid = found->pid;
+    process->handshake.protocol = (hp_handshake_protocol_t)ag_frame_get_u32(note);
     process->concurrency = (int)ag_frame_get_u32(note);
     process->requests = (unsigned long)ag_frame_get_u64(note);
     process->sticky_id = ag_frame_get_u32(note);
@@ -553,6 +554,7 @@ void hp_process_note(hp_process_t *process)
     apr_pool_create(&ptemp, process->p);
     note = ag_frame_create(ptemp, HP_MSG_NOTE);
     ag_frame_put_str(note, process->handshake.address);
+    ag_frame_put_u32(note, (uint32_t)process->handshake.protocol);
     ag_frame_put_u32(note, (uint32_t)process->concurrency);
     ag_frame_put_u64(note, process->requests);
     ag_frame_put_u32(note, process->sticky_id);

@@ -1,5 +1,6 @@
 #include "helper/upload.h"
 #include "apr-glue/log.h"
+#include "helper/http_out.h"
 #include "helper/response.h"
 #include <apr_strings.h>
 #include <arpa/inet.h>
@@ -10,6 +11,20 @@
 #include <sys/socket.h>
 
 #define UNBUFFERED_MAX (64 * 1024) /* of a body that is passed on as it comes */
+
+/* Keeps a piece of the body as it is to be sent. */
+static apr_status_t keep(hp_exchange_t *r, const char *piece, apr_size_t len)
+{
+    char head[AG_CHUNK_HEAD_MAX];
+    apr_status_t rv;
+
+    if (!r->framed)
+        return hp_spool_put(&r->up, piece, len);
+    rv = hp_spool_put(&r->up, head, ag_chunk_head(head, len));
+    if (rv == APR_SUCCESS)
+        rv = hp_spool_put(&r->up, piece, len);
+    return rv == APR_SUCCESS ? hp_spool_put(&r->up, "\r\n", 2) : rv;
+}
 
 apr_status_t hp_upload_take(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused)
 {
@@ -34,10 +49,10 @@ apr_status_t hp_upload_take(hp_exchange_t *r, const char *data, apr_size_t len, 
             return rv;
         r->body_over = rv == APR_EOF;
         r->body_total += (apr_int64_t)piece_len;
-        if (piece_len > 0 && APR_SUCCESS != (rv = hp_spool_put(&r->up, piece, piece_len)))
+        if (piece_len > 0 && APR_SUCCESS != (rv = keep(r, piece, piece_len)))
             return rv;
     }
-    return APR_SUCCESS;
+    return r->framed && r->body_over ? hp_spool_put(&r->up, "0\r\n\r\n", 5) : APR_SUCCESS;
 }
 
 apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused)
@@ -133,7 +148,7 @@ void hp_upload_more(hp_exchange_t *r)
         write_failed(r, rv);
         return;
     }
-    if (rv == APR_SUCCESS && r->body_over && r->chunked && !r->buffered && !r->shut) {
+    if (rv == APR_SUCCESS && r->body_over && r->chunked && !r->buffered && !r->framed && !r->shut) {
         shutdown(r->link->fd, SHUT_WR);
         r->shut = 1;
     }
@@ -163,36 +178,101 @@ static void keep_unsent(hp_exchange_t *r, const struct iovec *iov, int n, apr_si
     r->unsent_len = at;
 }
 
-void hp_upload_begin(hp_exchange_t *r)
-{
-    char length[64];
+/* What comes before a body that is still in the spool. */
+typedef struct {
+    struct iovec head[2], more; /* more: the end of the head, or the beginning of the body's framing */
     uint32_t prefix;
-    apr_size_t extra = 0;
-    struct iovec iov[4];
-    struct msghdr msg = {.msg_iov = iov};
-    ssize_t n;
+    char text[64];
+    char *own; /* malloc'ed memory that `head` is in, or NULL */
+} opening_t;
+
+static void open_session(const hp_exchange_t *r, opening_t *o)
+{
+    apr_size_t len = 0;
 
     if (r->chunked && r->buffered)
-        extra = sizeof "CONTENT_LENGTH" + (apr_size_t)snprintf(length, sizeof length, "CONTENT_LENGTH%c%" APR_INT64_T_FMT, 0, r->body_total) -
-                sizeof "CONTENT_LENGTH" + 1;
-    prefix = htonl((uint32_t)(r->waiter.work.pairs_len + extra));
-    iov[0] = (struct iovec){&prefix, sizeof prefix};
-    iov[1] = (struct iovec){(void *)(uintptr_t)r->waiter.work.pairs, r->waiter.work.pairs_len};
-    iov[2] = (struct iovec){length, extra};
-    iov[3] = (struct iovec){(void *)(uintptr_t)r->inline_body, r->inline_len};
-    msg.msg_iovlen = 4;
+        len = 1 + (apr_size_t)snprintf(o->text, sizeof o->text, "CONTENT_LENGTH%c%" APR_INT64_T_FMT, 0, r->body_total);
+    o->prefix = htonl((uint32_t)(r->waiter.work.pairs_len + len));
+    o->head[0] = (struct iovec){&o->prefix, sizeof o->prefix};
+    o->head[1] = (struct iovec){(void *)(uintptr_t)r->waiter.work.pairs, r->waiter.work.pairs_len};
+    o->more = (struct iovec){o->text, len};
+}
+
+/* What has come of a body before its process was known has no framing yet: it becomes the first chunk. */
+static void begin_chunks(hp_exchange_t *r, opening_t *o)
+{
+    apr_off_t len = hp_spool_len(&r->up);
+    const char *end = len == 0 ? "0\r\n\r\n" : r->body_over ? "\r\n0\r\n\r\n" : "\r\n";
+    apr_status_t rv = APR_SUCCESS;
+
+    r->framed = 1;
+    if (len > 0)
+        o->more = (struct iovec){o->text, ag_chunk_head(o->text, (apr_size_t)len)};
+    if (len > 0 || r->body_over)
+        rv = hp_spool_put(&r->up, end, strlen(end));
+    if (rv != APR_SUCCESS)
+        hp_spool_hold(&r->up, end, strlen(end), rv);
+}
+
+static apr_status_t open_http(hp_exchange_t *r, opening_t *o, const char **preason)
+{
+    const char *pairs = r->waiter.work.pairs;
+    apr_int64_t body = HP_HTTP_OUT_NO_BODY;
+    apr_size_t len;
+    apr_status_t rv;
+
+    if (r->chunked)
+        body = r->buffered ? r->body_total : HP_HTTP_OUT_CHUNKED;
+    else if (r->had_body || hp_head_pair(pairs, r->fields_len, "CONTENT_LENGTH"))
+        body = r->body_total + r->body_left;
+    o->own = malloc(HP_HTTP_OUT_ROOM(r->fields_len));
+    if (!o->own)
+        abort();
+    rv = hp_http_out_write(o->own, &len, pairs, r->fields_len, body, preason);
+    if (rv != APR_SUCCESS)
+        return rv;
+    o->head[0] = (struct iovec){o->own, len};
+    if (body == HP_HTTP_OUT_CHUNKED)
+        begin_chunks(r, o);
+    return APR_SUCCESS;
+}
+
+static void send_opening(hp_exchange_t *r, const opening_t *o)
+{
+    struct iovec iov[] = {o->head[0], o->head[1], o->more, {(void *)(uintptr_t)r->inline_body, r->inline_len}};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = AG_LEN(iov)};
+    char text[128];
+    ssize_t n;
+
     if (r->conn)
         hp_conn_delivering(r->conn);
     n = sendmsg(r->link->fd, &msg, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOTCONN) {
         apr_status_t rv = errno;
         if (!hp_exchange_again(r, !r->link->kept))
-            hp_exchange_fail(r, apr_strerror(rv, length, sizeof length), 1);
+            hp_exchange_fail(r, apr_strerror(rv, text, sizeof text), 1);
         return;
     }
-    keep_unsent(r, iov, 4, n > 0 ? (apr_size_t)n : 0);
+    keep_unsent(r, iov, AG_LEN(iov), n > 0 ? (apr_size_t)n : 0);
     r->inline_body = NULL;
     r->inline_len = 0;
     if (r->unsent_len > 0 || hp_spool_len(&r->up) > 0 || !r->body_over || r->chunked)
         hp_upload_more(r);
+}
+
+void hp_upload_begin(hp_exchange_t *r)
+{
+    opening_t opening = {.own = NULL};
+    const char *reason;
+
+    if (r->process->handshake.protocol != HP_HANDSHAKE_HTTP) {
+        open_session(r, &opening);
+    } else if (open_http(r, &opening, &reason) != APR_SUCCESS) {
+        free(opening.own);
+        hp_exchange_leave(r, 1, 0);
+        hp_exchange_error(r, 400, "The request was not understood", reason);
+        return;
+    }
+    send_opening(r, &opening);
+    free(opening.own);
 }

@@ -19,7 +19,21 @@ static void good(void)
     is_int(say(&hs, "!> "), HP_HANDSHAKE_READY, "the end");
     is_str(hs.address, "fd:3", "the address");
     is_int(hs.concurrency, 1, "the concurrency");
+    is_int(hs.protocol, HP_HANDSHAKE_SESSION, "the protocol");
     is_int(say(&hs, "!> Error"), HP_HANDSHAKE_OUTPUT, "afterwards all is output");
+}
+
+static void http(void)
+{
+    hp_handshake_t hs = {0};
+
+    say(&hs, "!> I have control 1.0");
+    say(&hs, "!> Ready");
+    is_int(say(&hs, "!> socket: main;tcp://127.0.0.1:5000;http;0"), HP_HANDSHAKE_NOTHING, "a socket of its own");
+    is_int(say(&hs, "!> "), HP_HANDSHAKE_READY, "the end");
+    is_str(hs.address, "tcp://127.0.0.1:5000", "the address");
+    is_int(hs.protocol, HP_HANDSHAKE_HTTP, "the protocol");
+    is_int(hs.concurrency, 0, "no limit");
 }
 
 static void errors(void)
@@ -66,6 +80,7 @@ static void refusals(void)
 int main(void)
 {
     good();
+    http();
     errors();
     refusals();
     return done_testing();
