@@ -1,12 +1,15 @@
 #include "helper/kind.h"
 #include <string.h>
 
+#define INTERPRETER(field, its_directive) .option = #field, .directive = its_directive, .option_offset = offsetof(ag_options_t, field)
+
 static const hp_kind_t kinds[] = {
-    {"python", "python", "PassengerPython", {"python3", "python", NULL}, "wsgi-loader.py", "Passenger PythonApp",
-     offsetof(ag_options_t, python), 1},
-    {"ruby", "ruby", "PassengerRuby", {"ruby", NULL}, NULL, "Passenger RubyApp", offsetof(ag_options_t, ruby), 0},
-    {"nodejs", "nodejs", "PassengerNodejs", {"node", NULL}, NULL, "Passenger NodejsApp", offsetof(ag_options_t, nodejs), 0},
-    {"meteor", "ruby", "PassengerRuby", {"ruby", NULL}, NULL, "Passenger MeteorApp", offsetof(ag_options_t, ruby), 0},
+    {.name = "python", INTERPRETER(python, "PassengerPython"), .interpreters = {"python3", "python"}, .loader = "wsgi-loader.py",
+     .title = "Passenger PythonApp", .stacks = 1},
+    {.name = "ruby", INTERPRETER(ruby, "PassengerRuby"), .interpreters = {"ruby"}, .title = "Passenger RubyApp"},
+    {.name = "nodejs", INTERPRETER(nodejs, "PassengerNodejs"), .interpreters = {"node", "nodejs"}, .loader = "node-loader.js",
+     .title = "Passenger NodeApp", .advice = "it must call listen() on an http.Server"},
+    {.name = "meteor", INTERPRETER(ruby, "PassengerRuby"), .interpreters = {"ruby"}, .title = "Passenger MeteorApp"},
 };
 
 const hp_kind_t *hp_kind_find(const char *name)

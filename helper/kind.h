@@ -11,6 +11,7 @@ typedef struct {
     const char *loader;              /* file in the loaders' folder; NULL: this version has none */
     const char *title;               /* of the process */
     apr_size_t option_offset;        /* of the interpreter in ag_options_t */
+    const char *advice;              /* what an application must do to become ready; NULL: nothing that could be forgotten */
     int stacks;                      /* the loader writes where the application is to its log on SIGQUIT */
 } hp_kind_t;
 

@@ -142,6 +142,9 @@ static void become_user(const prepare_t *w)
     gid_t rg, eg, sg;
 
     if (geteuid() == 0) {
+        /* So that /dev/stdin, /dev/stdout and /dev/stderr can be opened. */
+        for (int fd = 0; fd <= 2; fd++)
+            (void)!fchown(fd, w->user.uid, w->user.gid);
         if (w->passwd.name ? initgroups(w->passwd.name, w->user.gid) : setgroups(0, NULL))
             fail("the groups of user %lu could not be set: %s", (unsigned long)w->user.uid, strerror(errno));
         if (setresgid(w->user.gid, w->user.gid, w->user.gid) || setresuid(w->user.uid, w->user.uid, w->user.uid))

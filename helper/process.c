@@ -250,13 +250,21 @@ static void on_output(void *baton, int events)
         ag_loop_io_destroy(&process->out_io); /* it closed its output; that is no reason to end it */
 }
 
+static void fail_late(hp_process_t *process)
+{
+    const hp_kind_t *kind = hp_kind_find(process->spec->kind);
+    const char *advice = kind ? kind->advice : NULL;
+
+    fail(process, apr_psprintf(process->p, "spawn.timeout: the application was not ready after %d seconds (PassengerStartTimeout)%s%s",
+                               process->spec->options->start_timeout, advice ? "; " : "", advice ? advice : ""));
+}
+
 static void on_timer(void *baton)
 {
     hp_process_t *process = baton;
 
     if (process->state == HP_PROCESS_STARTING)
-        fail(process, apr_psprintf(process->p, "spawn.timeout: the application was not ready after %d seconds (PassengerStartTimeout)",
-                                   process->spec->options->start_timeout));
+        fail_late(process);
     else if (process->suspect && process->state == HP_PROCESS_DRAINING && !process->answered)
         fail(process, "app.unreachable: the application said that it is ready, but takes no connections");
     else if (process->suspect && process->state == HP_PROCESS_DRAINING)
