@@ -146,8 +146,8 @@ static void on_ready(hp_process_t *process)
     process->concurrency = process->handshake.concurrency;
     if (process->spec->options->force_max_concurrent_requests_per_process >= 0)
         process->concurrency = process->spec->options->force_max_concurrent_requests_per_process;
-    if (process->state != HP_PROCESS_STARTING)
-        return; /* it is being ended already */
+    if (process->state != HP_PROCESS_STARTING || process->ended)
+        return; /* it is being ended already, or these were its last words */
     transit(process, HP_PROCESS_READY, "handshake");
     process->last_used = ag_loop_now();
     process->noted = ~0UL;
@@ -234,8 +234,10 @@ static void take_output(hp_process_t *process, const char *data, apr_size_t len)
 static int read_output(hp_process_t *process)
 {
     char buf[READ_AT_ONCE];
-    ssize_t n = read(process->out, buf, sizeof buf);
+    ssize_t n;
 
+    errno = 0; /* the end of a file leaves it alone, and our caller asks */
+    n = read(process->out, buf, sizeof buf);
     if (n > 0)
         take_output(process, buf, (apr_size_t)n);
     return n > 0 || (n < 0 && errno == EINTR);
@@ -406,6 +408,7 @@ static void log_end(const hp_process_t *process, int status)
 
 void hp_process_exited(hp_process_t *process, int status)
 {
+    process->ended = 1;
     /* Its last words may still be in the pipe: the message about its end came another way (the two have no order). */
     for (int i = 0; i < 64 && process->out_io && read_output(process); i++)
         continue;

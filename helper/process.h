@@ -55,6 +55,7 @@ struct hp_process_t {
     apr_time_t leaving_since; /* 0: it is not */
     int failed;  /* the group has been told */
     int answered; /* it has served a request */
+    int ended;   /* reaped; what it still says changes nothing */
     int crashed; /* it ended although nobody asked it to */
     int counted_starting; /* the group counts it among those that start */
     int suspect; /* it took no connection: it has ended, or is ended soon */
