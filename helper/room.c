@@ -171,11 +171,32 @@ static int nothing_left(const hp_room_member_t *member)
     return c.ready + c.outdated + c.starting == 0;
 }
 
+/* Of those who have nothing, the one whose visitors wait for longest: otherwise who comes late in the list might never have its turn. */
+static void longest_first(hp_room_t *room)
+{
+    hp_room_member_t *member, *found = NULL;
+    const hp_queue_waiter_t *waiter;
+    apr_time_t since = 0;
+
+    TAILQ_FOREACH (member, &room->members, entry) {
+        waiter = TAILQ_FIRST(&member->queue.waiters);
+        if (!waiter || (found && waiter->work.since >= since) || !nothing_left(member))
+            continue;
+        found = member;
+        since = waiter->work.since;
+    }
+    if (!found)
+        return;
+    TAILQ_REMOVE(&room->members, found, entry);
+    TAILQ_INSERT_HEAD(&room->members, found, entry);
+}
+
 static void retry_once(hp_room_t *room)
 {
     hp_room_member_t *member;
 
     room->starved = room->wanting = 0;
+    longest_first(room);
     TAILQ_FOREACH (member, &room->members, entry) {
         if (member->queue.len > 0 && nothing_left(member))
             member->advance(member->group);
