@@ -8,7 +8,7 @@ my %limit = (c => 600, h => 150, function => 80, parameters => 6, column => 150)
 my %exception = (
 );
 
-for my $f (sort glob '{apr-glue,mod_passenger,helper,helper/tools,t/lib,t/fuzz,t/00unit/*,conf}/*.[ch]') {
+for my $f (sort glob '{apr-glue,mod_passenger,helper,helper/tools,t/lib,t/fuzz,t/sim,t/00unit/*,conf}/*.[ch]') {
     next unless -e $f;
     my $test = $f =~ m{^t/};
     my ($ext) = $f =~ /\.(.)$/;
