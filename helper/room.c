@@ -5,6 +5,7 @@
 #define SPARE_AFTER apr_time_from_sec(10)      /* unused for so long, a process is one that its application can spare */
 #define LEAVE_SOON  apr_time_from_sec(1)
 #define FAIR_AFTER  (apr_time_from_sec(1) / 2) /* of waiting, before an application with less than its share gets it from others */
+#define TURN        apr_time_from_sec(10)      /* that an application keeps its only process, if it is never idle and others have none */
 #define FAIR_EVERY  (apr_time_from_sec(1) / 10)
 
 void hp_room_init(hp_room_t *room)
@@ -135,6 +136,33 @@ static int deprived(const hp_room_member_t *member, int share, apr_time_t now)
     return first && member->fleet.used < share && now - first->work.since >= FAIR_AFTER;
 }
 
+static int nothing_left(const hp_room_member_t *member)
+{
+    hp_policy_counts_t c;
+
+    hp_fleet_count(&member->fleet, &c);
+    return c.ready + c.outdated + c.starting == 0;
+}
+
+/* Where there are more applications than room they take turns: 1 if somebody who has nothing has waited for one. */
+static int turn_over(hp_room_t *room)
+{
+    apr_time_t now = ag_loop_now();
+    const hp_room_member_t *member;
+    const hp_queue_waiter_t *waiter;
+
+    if (now - room->turn_at < TURN || leaving(room) > 0)
+        return 0;
+    TAILQ_FOREACH (member, &room->members, entry) {
+        waiter = TAILQ_FIRST(&member->queue.waiters);
+        if (waiter && now - waiter->work.since >= TURN && nothing_left(member)) {
+            room->turn_at = now;
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int hp_room_yield(hp_room_t *room, const hp_room_member_t *member)
 {
     const hp_room_member_t *other;
@@ -143,7 +171,9 @@ int hp_room_yield(hp_room_t *room, const hp_room_member_t *member)
 
     if (room->used > room->max && room->used - leaving(room) > room->max)
         return 1; /* it was lowered */
-    if (member->fleet.used <= 1 || (!room->starved && !room->wanting))
+    if (member->fleet.used <= 1)
+        return room->starved > 0 && turn_over(room);
+    if (!room->starved && !room->wanting)
         return 0;
     if (room->starved > 0)
         return leaving(room) < room->starved;
@@ -161,14 +191,6 @@ int hp_room_yield(hp_room_t *room, const hp_room_member_t *member)
             return leaving(room) == 0;
     }
     return 0;
-}
-
-static int nothing_left(const hp_room_member_t *member)
-{
-    hp_policy_counts_t c;
-
-    hp_fleet_count(&member->fleet, &c);
-    return c.ready + c.outdated + c.starting == 0;
 }
 
 /* Of those who have nothing, the one whose visitors wait for longest: otherwise who comes late in the list might never have its turn. */

@@ -23,6 +23,7 @@ typedef struct {
     int wanting;              /* members that would have more processes, the same */
     int retrying, again;
     apr_time_t fair_at; /* when shares were last compared */
+    apr_time_t turn_at; /* when the only process of a member was last asked to go */
 } hp_room_t;
 
 void hp_room_init(hp_room_t *room);
