@@ -1,17 +1,37 @@
 #include "apr-glue/log.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/select.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_LEN 8192
+#define ROOM_WAIT    20000 /* microseconds */
 
 static ag_log_level_t max_level = AG_LOG_NOTICE;
 static ag_log_sink_t sink;
 static void *sink_baton;
 static const char *role = "passenger";
+static unsigned long lost; /* lines since the last one that was written */
+
+void ag_log_take(int fd)
+{
+    char path[32];
+    int own;
+
+    /* Opened anew, a pipe can be written without blocking and without changing that for Apache, which has it too. */
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    own = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    dup2(own >= 0 ? own : fd, 1);
+    dup2(own >= 0 ? own : fd, 2);
+    if (own >= 0)
+        close(own);
+    close(fd);
+}
 
 void ag_log_set_level(ag_log_level_t level)
 {
@@ -68,15 +88,35 @@ static apr_size_t line_head(char *out, apr_size_t size, ag_log_level_t level)
                                 (long)getpid());
 }
 
+/* Waits for a reader who is only slow. */
+static int wait_for_room(void)
+{
+    struct timeval limit = {.tv_usec = ROOM_WAIT};
+    fd_set set;
+
+    FD_ZERO(&set);
+    FD_SET(2, &set);
+    return select(3, NULL, &set, NULL, &limit) > 0;
+}
+
 static void write_line(char *line, apr_size_t len)
 {
+    unsigned long missing = lost;
+
     line[len++] = '\n';
     for (apr_size_t done = 0; done < len;) {
         ssize_t n = write(2, line + done, len - done);
-        if (n <= 0)
+        if (n < 0 && (errno == EINTR || (errno == EAGAIN && lost == 0 && wait_for_room())))
+            continue;
+        if (n <= 0) {
+            lost++;
             return; /* a log that can't be written must not stop requests */
+        }
         done += (apr_size_t)n;
     }
+    lost = 0;
+    if (missing > 0)
+        ag_log(AG_LOG_WARN, "PSG0800", "log.lost: %lu lines before this one could not be written", missing);
 }
 
 void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)

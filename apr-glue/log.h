@@ -19,8 +19,12 @@ typedef void (*ag_log_sink_t)(void *baton, ag_log_level_t level, const char *lin
 
 /* Writes one line. `tag` is a message number of ours ("PSG0101"), unique in the tree from debug upwards, or NULL for trace.
  * Control characters in the message are escaped, so that what an application or a client sent can't start a line of its own;
- * a line is cut at 8 KiB (the limit that Passenger's users know). Never fails, never blocks on anything but the log. */
+ * a line is cut at 8 KiB (the limit that Passenger's users know). Never fails; a pipe
+ * that nobody empties is waited for once and a little, then its lines are lost and counted. */
 void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...) AG_PRINTF(3, 4);
+
+/* Makes `fd` the log: this process's descriptors 1 and 2. It is closed. Whoever shares the file goes on blocking on it; we do not (ag_log). */
+void ag_log_take(int fd);
 
 /* Messages less severe than `level` are dropped. Default: AG_LOG_NOTICE. */
 void ag_log_set_level(ag_log_level_t level);

@@ -87,14 +87,6 @@ static int give_up(hp_watchdog_t *w, const char *sentence)
 
 /* -- settings -- */
 
-/* The log moves with the file that Apache opened last: descriptors 1 and 2 are it, in every process of ours. */
-static void take_log(int fd)
-{
-    dup2(fd, 1);
-    dup2(fd, 2);
-    close(fd);
-}
-
 static apr_status_t take_settings(hp_watchdog_t *w, const char *data, apr_size_t len)
 {
     apr_pool_t *p;
@@ -370,7 +362,7 @@ static void on_settings(hp_watchdog_t *w, const char *data, apr_size_t len, cons
 {
     ag_loop_timer_stop(w->reload_timer);
     if (nfds > 0)
-        take_log(fds[0]);
+        ag_log_take(fds[0]);
     if (nfds > 1)
         close(fds[1]); /* ours already */
     if (take_settings(w, data, len) != APR_SUCCESS) {
@@ -472,7 +464,7 @@ static apr_status_t first_settings(hp_watchdog_t *w)
     if (APR_SUCCESS != (rv = ag_sock_wait(CTL_FD, 10000)) || APR_SUCCESS != (rv = ag_parcel_recv(CTL_FD, buf, &parcel)))
         return rv;
     if (parcel.nfds > 0)
-        take_log(parcel.fds[0]);
+        ag_log_take(parcel.fds[0]);
     if (parcel.nfds > 1)
         w->doors.requests = parcel.fds[1];
     rv = ag_frame_open(&in, w->p, parcel.data, parcel.len) == AG_CTL_SETTINGS ? take_settings(w, parcel.data, parcel.len) : APR_EGENERAL;

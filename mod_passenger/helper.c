@@ -172,12 +172,13 @@ static void send_order(keep_t *k, uint32_t type)
     apr_pool_destroy(ptemp);
 }
 
-/* The descriptor that the helper logs to; *popened if it must be closed. Descriptor 2 is Apache's error log, always the newest.
+/* The descriptor that the helper logs to; *popened if it must be closed. Descriptor 2 is Apache's error log, always the newest. A FIFO without
+ * a reader is refused instead of waited for.
  */
 static int open_log(int *popened)
 {
     const char *path = mp_conf_global()->log_file;
-    int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644) : -1;
+    int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644) : -1;
 
     if (path && fd < 0)
         MP_LOG(APLOG_WARNING, errno, ap_server_conf, "PSG0512", "PassengerLogFile: open(%s); the error log is used", path);
