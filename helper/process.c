@@ -1,6 +1,7 @@
 #include "helper/process.h"
 #include "apr-glue/log.h"
 #include "apr-glue/sock.h"
+#include "helper/greeting.h"
 #include "helper/kind.h"
 #include "helper/msg.h"
 #include "helper/usage.h"
@@ -86,39 +87,13 @@ static void fail(hp_process_t *process, const char *sentence)
 
 /* -- the start -- */
 
-/* A value must not end the line; what an administrator can't have meant is not sent. */
-static void put_key(apr_array_header_t *text, const char *key, const char *value)
-{
-    APR_ARRAY_PUSH(text, const char *) = apr_pstrcat(text->pool, key, ": ", value && !value[strcspn(value, "\r\n")] ? value : "", "\n", NULL);
-}
-
 static void send_parameters(hp_process_t *process)
 {
-    const hp_spec_t *spec = process->spec;
-    const hp_kind_t *kind = hp_kind_find(spec->kind);
     apr_pool_t *ptemp;
-    apr_array_header_t *text;
     const char *all;
 
     apr_pool_create(&ptemp, process->p);
-    text = apr_array_make(ptemp, 16, sizeof(const char *));
-    APR_ARRAY_PUSH(text, const char *) = "You have control 1.0\n";
-    put_key(text, "passenger_root", process->ctx->data_dir);
-    put_key(text, "passenger_version", AG_VERSION);
-    put_key(text, "app_root", spec->app_root);
-    put_key(text, "startup_file",
-            spec->startup_file[0] == '/' ? spec->startup_file : apr_pstrcat(ptemp, spec->app_root, "/", spec->startup_file, NULL));
-    put_key(text, "app_type", spec->kind);
-    put_key(text, "app_group_name", spec->group);
-    put_key(text, "process_title", kind ? kind->title : "");
-    put_key(text, "log_level", apr_psprintf(ptemp, "%lu", (unsigned long)process->ctx->settings->log_level));
-    put_key(text, "environment", spec->options->app_env);
-    put_key(text, "base_uri", *spec->base_uri ? spec->base_uri : "/");
-    put_key(text, "generation", apr_psprintf(ptemp, "%lu", (unsigned long)spec->generation));
-    put_key(text, "gupid", apr_psprintf(ptemp, "%lu-%" APR_UINT64_T_FMT, (unsigned long)spec->generation, (apr_uint64_t)process->id));
-    put_key(text, "socket_fd", "3");
-    APR_ARRAY_PUSH(text, const char *) = "\n";
-    all = apr_array_pstrcat(ptemp, text, 0);
+    all = hp_greeting_make(process->ctx, process->spec, process->id, ptemp);
     /* A pipe takes 64 KiB without waiting, far more than this; a loader that is gone shows by its exit. */
     (void)!write(process->in, all, strlen(all));
     apr_pool_destroy(ptemp);
