@@ -146,6 +146,8 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
     hp_report_destroy(&group->failure);
     group->failure = report;
     deployment_failed(group);
+    if (process->ended)
+        return; /* what follows from that comes with the room it leaves */
     advance(group);
     if (group->room->wanting)
         hp_room_retry(group->room);
