@@ -393,7 +393,7 @@ void hp_process_exited(hp_process_t *process, int status)
     if (process->state == HP_PROCESS_STARTING)
         fail(process, why_ended(process, status));
     process->crashed = process->state != HP_PROCESS_ENDING;
-    if (process->crashed && !process->failed)
+    if (process->crashed && !process->failed && !process->ctx->stopping) /* else everybody is told to end */
         log_end(process, status);
     transit(process, HP_PROCESS_GONE, "exited");
     process->events->gone(process);

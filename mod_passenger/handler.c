@@ -119,6 +119,8 @@ static step_t step_connect(call_t *call)
 
     if (rv == APR_SUCCESS)
         return prepare_to_send(call);
+    if (mp_link_pool_stopping(call->links))
+        return unavailable(call);
     if (mp_helper_parent_gone()) {
         /* An orphan of a killed Apache holds the port: it must get rid of its clients. */
         r->connection->keepalive = AP_CONN_CLOSE;
@@ -209,7 +211,7 @@ static step_t lost(call_t *call, apr_status_t rv)
         call->retried |= !call->link->kept; /* the next one is fresh */
         return again(call);
     }
-    MP_RLOG(call->deserted ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0683",
+    MP_RLOG(call->deserted || mp_link_pool_stopping(call->links) ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0683",
             "the passenger-helper's core closed the link before a whole response head came");
     return finish(call, HTTP_BAD_GATEWAY);
 }
@@ -342,7 +344,7 @@ static step_t step_read_body(call_t *call)
         call->events = POLLIN;
         return WANT_BACKEND;
     }
-    MP_RLOG(APLOG_ERR, rv, call->r, "PSG0688", "the application's response ended early; it is cut off at the client as well");
+    MP_RLOG(mp_link_pool_stopping(call->links) ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0688", "the application's response ended early; it is cut off at the client as well");
     return finish(call, mp_response_break(response));
 }
 

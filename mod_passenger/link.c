@@ -27,7 +27,8 @@ typedef struct mp_link_marks_t {
 struct mp_link_pool_t {
     apr_thread_mutex_t *mutex;
     mp_link_t *idle; /* last in, first out: the others may grow old and be closed by the core */
-    int nidle, max;
+    int nidle, max, stopping;
+    LIST_HEAD(, mp_link_t) used;
     const char *hello;
     mp_link_marks_t *marks; /* of the latest core; counts as a user */
 };
@@ -39,8 +40,25 @@ mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max)
     if (apr_thread_mutex_create(&pool->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
         return NULL;
     pool->max = max;
+    LIST_INIT(&pool->used);
     pool->hello = apr_psprintf(pchild, AG_LINK_PROTOCOL " %s %lu", ag_build_id(), (unsigned long) mp_helper_generation());
     return pool;
+}
+
+void mp_link_pool_stop(mp_link_pool_t *pool)
+{
+    mp_link_t *link;
+
+    apr_thread_mutex_lock(pool->mutex);
+    pool->stopping = 1;
+    LIST_FOREACH (link, &pool->used, in_use)
+        shutdown(link->fd, SHUT_RDWR);
+    apr_thread_mutex_unlock(pool->mutex);
+}
+
+int mp_link_pool_stopping(const mp_link_pool_t *pool)
+{
+    return pool->stopping;
 }
 
 /* With the mutex held. */
@@ -122,22 +140,28 @@ static apr_status_t connect_fresh(mp_link_t **plink)
 apr_status_t mp_link_take(mp_link_pool_t *pool, int fresh, mp_link_t **plink)
 {
     mp_link_t *link = NULL;
+    int stopping;
 
-    if (!fresh) {
-        apr_thread_mutex_lock(pool->mutex);
+    apr_thread_mutex_lock(pool->mutex);
+    if (!fresh && pool->idle) {
         link = pool->idle;
-        if (link) {
-            pool->idle = link->next;
-            pool->nidle--;
-        }
-        apr_thread_mutex_unlock(pool->mutex);
+        pool->idle = link->next;
+        pool->nidle--;
+        LIST_INSERT_HEAD(&pool->used, link, in_use);
     }
+    stopping = pool->stopping;
+    apr_thread_mutex_unlock(pool->mutex);
     if (!link) {
-        apr_status_t rv = connect_fresh(&link);
+        apr_status_t rv = stopping ? APR_EOF : connect_fresh(&link);
 
         if (rv != APR_SUCCESS)
             return rv;
         link->pool = pool;
+        apr_thread_mutex_lock(pool->mutex);
+        LIST_INSERT_HEAD(&pool->used, link, in_use);
+        if (pool->stopping)
+            shutdown(link->fd, SHUT_RDWR);
+        apr_thread_mutex_unlock(pool->mutex);
     }
     *plink = link;
     return APR_SUCCESS;
@@ -161,6 +185,7 @@ void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link)
     }
     apr_thread_mutex_lock(pool->mutex);
     if (pool->nidle < pool->max) {
+        LIST_REMOVE(link, in_use);
         link->next = pool->idle;
         pool->idle = link;
         pool->nidle++;
@@ -173,14 +198,13 @@ void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link)
 
 void mp_link_close(mp_link_t *link)
 {
+    apr_thread_mutex_lock(link->pool->mutex);
+    LIST_REMOVE(link, in_use);
+    unuse(link->marks);
+    apr_thread_mutex_unlock(link->pool->mutex);
     close(link->fd);
     if (link->marks_fd >= 0)
         close(link->marks_fd);
-    if (link->marks) {
-        apr_thread_mutex_lock(link->pool->mutex);
-        unuse(link->marks);
-        apr_thread_mutex_unlock(link->pool->mutex);
-    }
     free(link->in);
     free(link);
 }

@@ -4,6 +4,7 @@
 
 #include "mod_passenger/mp.h"
 
+#include <sys/queue.h>
 #include <sys/uio.h>
 
 /* The idle links of a child. */
@@ -18,7 +19,8 @@ typedef struct mp_link_t {
     char hello[128]; /* ours */
     char *in;
     apr_size_t at, end, size;
-    struct mp_link_t *next;
+    struct mp_link_t *next;        /* of the idle ones */
+    LIST_ENTRY(mp_link_t) in_use;
     struct mp_link_marks_t *marks; /* the core's, shared by links; NULL: unknown */
     int marks_fd;                  /* came with the hello; -1: none */
     int slot;
@@ -29,6 +31,10 @@ typedef struct mp_link_t {
 
 /* `max` links are kept at most. */
 mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max);
+
+/* The child ends at once: whoever uses a link finds its end, and gets no other (APR_EOF). */
+void mp_link_pool_stop(mp_link_pool_t *pool);
+int mp_link_pool_stopping(const mp_link_pool_t *pool);
 
 /* A kept link if there is one and `fresh` is 0, else one just connected; tries once and does not wait. */
 apr_status_t mp_link_take(mp_link_pool_t *pool, int fresh, mp_link_t **plink);

@@ -8,8 +8,10 @@
 #include <ap_mpm.h>
 #include <apr_strings.h>
 #include <http_core.h>
+#include <http_main.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <mpm_common.h>
 #include <sys/stat.h>
 
 #define HANDLER "passenger-handler"
@@ -34,6 +36,17 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     }
     for (; s; s = s->next)
         ap_set_module_config(s->module_config, &passenger_module, child);
+}
+
+/* Apache joins the threads of a child that it stops, for up to ten seconds; those that wait for an application must come at once (httpd 2.4.50
+ * and later tell; prefork's children simply end). */
+static void child_stopping(apr_pool_t *pchild, int graceful)
+{
+    const child_t *child = ap_get_module_config(ap_server_conf->module_config, &passenger_module);
+
+    (void) pchild;
+    if (child && !graceful)
+        mp_link_pool_stop(child->links);
 }
 
 static const child_t *child_of(const request_rec *r)
@@ -174,6 +187,7 @@ void mp_takeover_register_hooks(apr_pool_t *p)
 
     (void) p;
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
     ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);

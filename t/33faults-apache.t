@@ -164,10 +164,10 @@ sub graceful_stop {
 sub stop {
     my ($mpm) = @_;
     my $h = serve($mpm);
-    my ($busy) = at_once($h, 1, '/slow?s=1');
+    my ($busy) = at_once($h, 1, '/slow?s=60');
     wait_for { counted($h, 'slow begins') } 'a request in the application';
     my @ours = ($h->watchdog, $h->core, $h->apps);
-    $h->allow_log(qr/AH0004[56]|PSG0(?:101|102|103|150|156|683)/);
+    $h->allow_log(qr/PSG0(?:101|102|150|156)/);
     within 6, 'stop is over soon', sub { $h->stop };
     ok !grep({ Proc::alive($_) } @ours), '... and nobody is left';
     like join('', answers($busy)), qr/^(?:200|50\d|0)!?$/, '... and the client is told';
