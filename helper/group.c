@@ -293,10 +293,10 @@ static void advance(void *baton)
     if (group->ctx->stopping || ag_loop_now() < group->next_try)
         return;
     start_what_is_wanted(group);
-    if (group->quiet_until && count(group).starting == 0) {
+    if (group->quiet_until && count(group).starting == 0)
         group->quiet_until = 0; /* there is no room for the new code yet */
-        serve_queue(group);
-    }
+    if (!quiet(group))
+        serve_queue(group); /* also those who waited for a process that was sent away just now */
     c = count(group);
     if (group->prestart && c.outdated + c.starting == 0) { /* they find the new code, or bring it */
         hp_chan_tell(group->ctx->watchdog, HP_MSG_PRESTART);
