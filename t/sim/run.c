@@ -162,14 +162,16 @@ void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
 
     (void)level;
     sim_counts.evicted += tag && strcmp(tag, "PSG0114") == 0;
-    if (tag && strcmp(tag, "PSG0114") == 0) {
-        va_start(args, fmt);
+    va_start(args, fmt);
+    if (tag && strcmp(tag, "PSG0114") == 0) { /* process, its group, for whom */
         (void)va_arg(args, long);
         name = va_arg(args, const char *);
         if (strcmp(va_arg(args, const char *), "its successor") == 0)
             sim_checks_replaced(name);
-        va_end(args);
+    } else if (tag && strcmp(tag, "PSG0115") == 0) {
+        sim_checks_restarted(va_arg(args, const char *));
     }
+    va_end(args);
     sim_counts.overdue += tag && strcmp(tag, "PSG0110") == 0;
     if (!sim.tracing && ++said % 16) /* not by chance: a told episode must be the same */
         return;

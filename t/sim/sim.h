@@ -69,6 +69,7 @@ typedef struct sim_process_t {
     int gone;    /* its end has been told */
     int failed;  /* its start has */
     int stubborn; /* does not end when asked to */
+    int mute;     /* closes its output once it is ready */
     int asked;   /* to end */
     int concurrency;
     int in_flight, idle_links; /* by our account */
@@ -107,6 +108,9 @@ typedef struct {
     int failures;             /* starts that failed in a row, at least */
     uint32_t proven;          /* the newest generation of which a process was ready */
     uint32_t held;            /* a generation of which none may be ordered while older ones serve; 0: none */
+    uint32_t generation;      /* when looked last */
+    apr_time_t few_since;     /* when last it had no process to spare */
+    apr_time_t old_since;     /* when last it was not the case that older ones serve although new ones could */
     uint32_t least;           /* generation; older ones must not serve: the restart was not a rolling one */
     apr_time_t not_before;    /* no start; 0: at any time */
 } sim_group_t;
@@ -177,6 +181,8 @@ int sim_files_count(void);
 sim_process_t *sim_watchdog_find(uint64_t id);
 /* A process does what nobody asked for. */
 void sim_watchdog_crash(sim_process_t *process);
+/* Nothing more comes from its output. */
+int sim_watchdog_silent(const sim_process_t *process);
 /* The application that writes to its output. */
 void sim_watchdog_write(sim_process_t *process, const char *text);
 /* The core is no more; whatever it ordered has been ordered. */
@@ -221,6 +227,8 @@ void sim_checks_fresh(sim_group_t *group);
 void sim_checks_choice(const sim_group_t *group, const hp_process_t *chosen, uint32_t sticky);
 /* A process of the named group is told to go so that its successor can come. */
 void sim_checks_replaced(const char *group);
+/* The core restarts the named group. */
+void sim_checks_restarted(const char *group);
 void sim_checks_fast(void);
 void sim_checks_full(void);
 /* Nothing is left of processes and requests. */

@@ -90,10 +90,15 @@ sim_process_t *sim_watchdog_find(uint64_t id)
     return id > 0 && id <= (uint64_t)sim.nprocesses ? sim.processes[id - 1] : NULL;
 }
 
+int sim_watchdog_silent(const sim_process_t *process)
+{
+    return process->life == SIM_DEAD || (process->life == SIM_UP && process->mute);
+}
+
 static void fire_output(void *baton)
 {
     sim_process_t *process = baton;
-    int fd = process->fds[1], at_end = process->pipe_len == 0 && process->life == SIM_DEAD;
+    int fd = process->fds[1], at_end = process->pipe_len == 0 && sim_watchdog_silent(process);
 
     if (fd < 0 || !sim_files_is_open(fd))
         return;
@@ -103,7 +108,7 @@ static void fire_output(void *baton)
     sim_clock_readable(fd);
     if (!sim_files_is_open(fd) || !sim_clock_watched(fd))
         return;
-    if (process->pipe_len > 0 || (process->life == SIM_DEAD && !at_end))
+    if (process->pipe_len > 0 || (sim_watchdog_silent(process) && !at_end))
         sim_event_set(&process->output_event, sim.now);
     else if (at_end)
         sim_violation("the output of process %d is at its end, and still watched: the loop would spin", (int)process->id);
@@ -276,7 +281,7 @@ static void put_fds(sim_process_t *process, int fds[3])
 {
     for (int i = 0; i < 3; i++)
         fds[i] = process->fds[i] = sim_files_open(process, i);
-    if (process->pipe_len > 0 || process->life == SIM_DEAD)
+    if (process->pipe_len > 0 || sim_watchdog_silent(process))
         sim_event_set(&process->output_event, sim.now + soon());
 }
 
@@ -411,6 +416,7 @@ static sim_process_t *ordered(uint64_t id, ag_frame_reader_t *in)
     process->group = (int)(sim_watchdog_group(spec->app_root) - sim.groups);
     process->known = 1;
     process->stubborn = sim_percent(5);
+    process->mute = sim_percent(3);
     process->ordered = sim.now;
     process->fds[0] = process->fds[1] = process->fds[2] = -1;
     process->output_event = (sim_event_t){.fire = fire_output, .baton = process};
