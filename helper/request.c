@@ -115,12 +115,18 @@ static apr_size_t on_body(void *request, const char *data, apr_size_t len)
     return used;
 }
 
+/* An event loop is told of clients that leave: it is no longer busy for them, and waits for this where it sends events. */
+static int hears_of_clients(const hp_exchange_t *r)
+{
+    return r->process->concurrency == 0;
+}
+
 static int on_client_left(void *request)
 {
     hp_exchange_t *r = request;
 
     /* One that is being served may have a client that only said that it will send no more. */
-    return r->state == HP_EXCHANGE_SERVING && r->link && r->body_over;
+    return r->state == HP_EXCHANGE_SERVING && r->link && r->body_over && !hears_of_clients(r);
 }
 
 static void on_orphan(void *request)
@@ -133,7 +139,8 @@ static void on_orphan(void *request)
         hp_exchange_destroy(r);
     } else if (r->state == HP_EXCHANGE_RECEIVING) {
         hp_exchange_destroy(r);
-    } else if (r->state == HP_EXCHANGE_SERVING && (!r->link || r->begun || !r->body_over || hp_spool_len(&r->up) > 0)) {
+    } else if (r->state == HP_EXCHANGE_SERVING &&
+               (!r->link || r->begun || !r->body_over || hp_spool_len(&r->up) > 0 || hears_of_clients(r))) {
         hp_exchange_abandon(r);
     }
     /* Otherwise the application is thinking; its process is counted as busy until it speaks. */

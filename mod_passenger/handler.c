@@ -338,7 +338,8 @@ static step_t step_read_body(call_t *call)
     rv = mp_response_take(response, call->link, call->may_block && response->size == 0);
     if (rv == APR_SUCCESS)
         return response->size >= 64 * 1024 && !response->complete ? pass(call, MP_RESPONSE_MORE) : GO_ON;
-    if (APR_STATUS_IS_EAGAIN(rv) && response->size > 0)
+    /* The head alone, too: it is what a stream of events begins with. */
+    if (APR_STATUS_IS_EAGAIN(rv) && (response->size > 0 || !response->begun))
         return pass(call, MP_RESPONSE_PAUSE);
     if (APR_STATUS_IS_EAGAIN(rv)) {
         call->events = POLLIN;

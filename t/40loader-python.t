@@ -1,236 +1,32 @@
-# The Python loader by itself: this test is its core. It starts the loader with a pipe on 0, a pipe on 1 and 2 and a listening socket on 3.
-# PYTHON names another interpreter.
+# The Python loader by itself: this test is its core (t/lib/Loader.pm). PYTHON names another interpreter.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
-use File::Path qw(make_path);
-use File::Temp qw(tempdir);
+use lib 't/lib';
 use IO::Select;
-use IO::Socket::UNIX;
-use POSIX qw(:sys_wait_h dup2 mkfifo);
-use Socket qw(SOCK_STREAM SHUT_WR);
+use POSIX qw(:sys_wait_h);
+use Socket qw(SHUT_WR);
 use Test::More;
-use Time::HiRes qw(time);
+use Loader;
 
 my $python = $ENV{PYTHON} // '/usr/bin/python3';
 plan skip_all => "$python is not there" unless -x $python;
-$SIG{PIPE} = 'IGNORE';
 # Without a tb_next that can be set a traceback keeps the frames after the application's.
 my $old = system($python, '-c', 'import sys; sys.exit(sys.version_info < (3, 7))') >> 8;
 my $loader = abs_path('helper/loaders/wsgi-loader.py');
 my $shapes = abs_path('t/apps/wsgi-shapes');
-my $top = abs_path(tempdir(CLEANUP => 1));
 my $limit = 20;
-my $count = 0;
-my %running;
-my $test_pid = $$;
-END {
-    if ($$ == $test_pid) {
-        local $?;
-        for my $pid (keys %running) { kill KILL => $pid, -$pid; waitpid $pid, 0 }   # with what the application forked
-    }
-}
-
-# The core's half. A hash of pid, in (pipe to fd 0), out (pipe from 1 and 2), log (all that came), path (of the socket).
-
-sub launch {
-    my (%arg) = @_;
-    my $app = { path => "$top/s" . ++$count, log => '' };
-    my $listener = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => $app->{path}, Listen => 64) or die "listen: $!";
-    pipe(my $in_read, $app->{in}) && pipe($app->{out}, my $out_write) or die "pipe: $!";
-    my $root = $arg{root} // $shapes;
-    $app->{root} = $root;
-    $app->{startup} = $arg{startup} // "$root/passenger_wsgi.py";
-    $app->{pid} = fork // die "fork: $!";
-    if (!$app->{pid}) {
-        POSIX::setsid();
-        # High numbers first: a descriptor may have one of the numbers that are wanted.
-        dup2(fileno $listener, 50);
-        dup2(fileno $in_read, 51);
-        dup2(fileno $out_write, 52);
-        dup2($_->[0], $_->[1]) for [51, 0], [52, 1], [52, 2], [50, 3];
-        POSIX::close($_) for 4 .. 1023;
-        $SIG{$_} = 'IGNORE' for @{ $arg{ignore} // [] };
-        POSIX::sigprocmask(POSIX::SIG_BLOCK(), POSIX::SigSet->new(@{ $arg{block} })) if $arg{block};
-        chdir $root;
-        %ENV = (PATH => '/usr/bin:/bin', LANG => 'C.UTF-8', %{ $arg{env} // {} });
-        exec { $arg{python} // $python } $arg{python} // $python, $arg{loader} // $loader or POSIX::_exit(127);
-    }
-    $running{ $app->{pid} } = 1;
-    return $app;
-}
-
-sub say_to { my ($app, $text) = @_; syswrite $app->{in}, $text }
-
-sub parameters {
-    my ($app) = @_;
-    return "You have control 1.0\npassenger_root: /nowhere\npassenger_version: 1.0\napp_root: $app->{root}\nstartup_file: $app->{startup}\n"
-        . "app_type: wsgi\nunknown_key: a: b\ngeneration: 1\nsocket_fd: 3\n\n";
-}
-
-sub start {
-    my $app = launch(@_);
-    wait_log($app, qr/^!> I have control 1\.0\n/) or return $app;
-    say_to($app, parameters($app));
-    wait_log($app, qr/^!> Ready\n!> socket: main;fd:3;session;1\n!> \n/m) or diag "not ready: $app->{log}";
-    return $app;
-}
-
-# Reads output until it matches, or for as long as the process writes.
-sub wait_log {
-    my ($app, $pattern, $seconds) = @_;
-    my $end = time + ($seconds // $limit);
-    while ($app->{log} !~ $pattern) {
-        my $left = $end - time;
-        return 0 if $left <= 0 || !IO::Select->new($app->{out})->can_read($left);
-        sysread($app->{out}, $app->{log}, 65536, length $app->{log}) or return $app->{log} =~ $pattern;
-    }
-    return 1;
-}
-
-# What was written before the last answer is in the pipe by now.
-sub drain {
-    my ($app) = @_;
-    while (IO::Select->new($app->{out})->can_read(0)) { sysread($app->{out}, $app->{log}, 65536, length $app->{log}) or last }
-}
-sub forget { drain($_[0]); $_[0]{log} = '' }
-
-# The exit status, or undef when it does not come in time. Goes on reading the output meanwhile.
-sub wait_exit {
-    my ($app) = @_;
-    my $end = time + $limit;
-    while (time < $end) {
-        if (waitpid($app->{pid}, WNOHANG) == $app->{pid}) {
-            my $status = $?;
-            delete $running{ $app->{pid} };
-            while (IO::Select->new($app->{out})->can_read(0)) { sysread($app->{out}, $app->{log}, 65536, length $app->{log}) or last }
-            return $status;
-        }
-        if (IO::Select->new($app->{out})->can_read(0.02)) {
-            sysread($app->{out}, $app->{log}, 65536, length $app->{log}) or select undef, undef, undef, 0.01;
-        }
-    }
-    return;
-}
-
-sub stop {
-    my ($app) = @_;
-    close $app->{in};
-    return wait_exit($app);
-}
-
-sub link_to { IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $_[0]{path}) or die "connect: $!" }
-
-sub pairs {
-    my ($path, %more) = @_;
-    (my $route = $path) =~ s/\?(.*)//s;
-    my %pair = (
-        REQUEST_URI => $path, PATH_INFO => $route, SCRIPT_NAME => '', QUERY_STRING => $1 // '', REQUEST_METHOD => 'GET',
-        SERVER_NAME => 'localhost', SERVER_PORT => 80, SERVER_SOFTWARE => 'Test', SERVER_PROTOCOL => 'HTTP/1.1',
-        REMOTE_ADDR => '127.0.0.1', REMOTE_PORT => 40000, HTTP_HOST => 'localhost', %more,
-    );
-    my $block = join '', map { defined $pair{$_} ? "$_\0$pair{$_}\0" : '' } sort keys %pair;
-    return pack('N', length $block) . $block;
-}
-
-sub put {
-    my ($link, $bytes) = @_;
-    while (length $bytes) { my $n = syswrite $link, $bytes; defined $n or return 0; substr($bytes, 0, $n, '') }
-    return 1;
-}
-
-# One response: a hash of status, reason, head, body, framing (length, chunked, close, none), whole, closed (by the peer, known so far).
-sub answer {
-    my ($link, $method) = @_;
-    my ($bytes, $end) = ('', time + $limit);
-    my $more = sub {
-        my $left = $end - time;
-        die "no answer in time, so far: " . substr($bytes, 0, 200) if $left <= 0 || !IO::Select->new($link)->can_read($left);
-        return sysread($link, $bytes, 1 << 20, length $bytes) || 0;
-    };
-    while ($bytes !~ /\r\n\r\n/) { $more->() or return { status => 0, closed => 1, body => $bytes, head => '', whole => 0, framing => 'none' } }
-    my ($head, $body) = $bytes =~ /^(.*?\r\n)\r\n(.*)$/s;
-    my %r = (head => $head, body => '', whole => 1, closed => 0);
-    ($r{status}, $r{reason}) = $head =~ m{^HTTP/1\.1 (\d{3}) ([^\r]*)\r\n};
-    my ($length) = $head =~ /^Content-Length: (\d+)\r$/m;
-    $r{framing} = $head =~ /^Transfer-Encoding: chunked\r$/m ? 'chunked' : defined $length ? 'length' : 'none';
-    $bytes = $body;
-    if (($method // 'GET') eq 'HEAD' || $r{status} =~ /^(204|304)$/) { $r{body} = $bytes; return \%r }
-    if ($r{framing} eq 'length') {
-        while (length $bytes < $length) { $more->() or do { @r{qw(whole closed)} = (0, 1); last } }
-        $r{body} = $bytes;
-        $r{whole} = 0 if length $bytes != $length;
-    } elsif ($r{framing} eq 'chunked') {
-        while (1) {
-            if ($bytes =~ s/^([0-9a-f]+)\r\n//) {
-                my $size = hex $1;
-                while (length $bytes < $size + 2) { $more->() or do { @r{qw(whole closed)} = (0, 1); return \%r } }
-                $r{body} .= substr $bytes, 0, $size, '';
-                push @{ $r{chunks} }, $size;
-                $bytes =~ s/^\r\n// or die 'a chunk without its end';
-                last if !$size;
-            } else { $more->() or do { @r{qw(whole closed)} = (0, 1); last } }
-        }
-        $r{whole} = 0 if length $bytes;
-    }
-    return \%r;
-}
-
-sub closed {
-    my ($link) = @_;
-    return 0 unless IO::Select->new($link)->can_read($limit);
-    my $n = sysread $link, my $bytes, 1;
-    return !$n;
-}
-
-my ($app, $link);
-
-# A request on the kept link; a new one where that was closed.
-sub ask {
-    my ($path, %arg) = @_;
-    my $body = delete $arg{body};
-    $arg{CONTENT_LENGTH} = length $body if defined $body && !exists $arg{CONTENT_LENGTH};
-    $link = link_to($app) unless $link && $link->opened;
-    put($link, pairs($path, %arg) . ($body // ''));
-    my $r = answer($link, $arg{REQUEST_METHOD});
-    undef $link if $r->{closed};
-    return $r;
-}
-
-sub is_answer {
-    my ($r, $status, $body, $framing, $name) = @_;
-    my $good = $r->{status} == $status && $r->{whole} && (ref $body ? $r->{body} =~ $body : $r->{body} eq $body) && $r->{framing} eq $framing;
-    ok $good, $name or diag explain { %$r, body => substr $r->{body}, 0, 500 }, $app->{log};
-}
-
-sub fifo { my $path = "$top/fifo" . ++$count; mkfifo($path, 0600) or die "mkfifo: $!"; return $path }
-
-# Writes to a fifo once its reader has come.
-sub let_go {
-    my ($path) = @_;
-    open my $fifo, '>', $path or die "$path: $!";
-    syswrite $fifo, 'go';
-    close $fifo;
-}
-
-sub alive { my ($pid) = @_; open my $fh, '<', "/proc/$pid/stat" or return 0; return <$fh> =~ /\) [^ZX]/ ? 1 : 0 }
-sub eventually(&) { my $end = time + $limit; until ($_[0]->()) { return 0 if time > $end; select undef, undef, undef, 0.01 } return 1 }
-
-sub app_with {
-    my ($source, $name) = @_;
-    my $root = "$top/app" . ++$count;
-    make_path($root);
-    if (defined $source) { open my $fh, '>', "$root/" . ($name // 'passenger_wsgi.py') or die $!; print $fh $source; close $fh }
-    return (root => $root, startup => "$root/" . ($name // 'passenger_wsgi.py'));
-}
+Loader::use($python, $loader, $shapes, 'passenger_wsgi.py');
 my $hello = "def application(e, s):\n    s('200 OK', [('Content-Type', 'text/plain')])\n    return [b'hello world\\n']\n";
 
-is system($^X, '-e', 'exit system(@ARGV) >> 8', $python, '-c', <<'END', $loader), 0, 'the loader is Python 3.6 by its syntax';
+for my $file (glob 'helper/loaders/*.py') {
+    is system($^X, '-e', 'exit system(@ARGV) >> 8', $python, '-c', <<'END', $file), 0, "$file is Python 3.6 by its syntax";
 import ast, sys
 source = open(sys.argv[1]).read()
 ast.parse(source, **({'feature_version': (3, 6)} if sys.version_info >= (3, 8) else {}))
 assert 'imp' not in [alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for alias in node.names]
 END
+}
 
 # The start, and what a process is given
 
@@ -548,7 +344,69 @@ for my $how (qw(TERM EOF)) {
     close $app->{in};
     ok eventually { waitpid($app->{pid}, WNOHANG) == $app->{pid} }, 'it ends';
     is $?, 0, 'with 0';
-    delete $running{ $app->{pid} };
+    forked($app);
+}
+
+# Threads
+
+my @threads = (keys => ['concurrency_model: thread', 'thread_count: 4'], concurrency => 4);
+{
+    $app = start(@threads);
+    undef $link;
+    like ask('/show')->{body}, qr/^wsgi\.multithread=True$/m, 'threads: the application is told';
+    is scalar(grep { ask('/hello')->{body} eq "hello world\n" } 1 .. 100), 100, 'threads: a kept connection';
+    is_answer(ask('/echo', body => $large), 200, $large, 'length', 'threads: a large body');
+    is_answer(ask('/hello', body => $large), 200, "hello world\n", 'length', 'threads: an unread body');
+    is_answer(ask('/hello'), 200, "hello world\n", 'length', 'threads: is skipped');
+    my @fifos = map { fifo() } 1 .. 4;
+    my @links = map { link_to($app) } @fifos;
+    put($links[$_], pairs("/waits?$fifos[$_]")) for 0 .. 3;
+    ok wait_log($app, qr/(?:waiting for the fifo.*?){4}/s), 'threads: four requests at once' or diag $app->{log};
+    let_go($fifos[0]);
+    is answer($links[0])->{body}, 'finished go', 'threads: one of them ends';
+    is_answer(ask('/hello'), 200, "hello world\n", 'length', 'threads: and makes place for another');
+    forget($app);
+    kill QUIT => $app->{pid};
+    ok wait_log($app, qr{(?:thread 0x\w+ has served 'GET  /waits' for [\d.]+ s\n.*?){3}}s), 'threads: SIGQUIT names the request of each' or diag $app->{log};
+    my ($thread) = $app->{log} =~ /thread (0x\w+) has served/;
+    like $app->{log}, qr/\Q$thread\E[^\n]* \(most recent call first\):\n(?:  File .*\n)*?.* in read_fifo\n/, 'threads: under the number that its stack has';
+    is_answer(ask("/forks?$_"), 200, "hello world\n", 'length', "threads: os.fork(): $_") for qw(return raise exit);
+    is_answer(ask('/fails?call'), 500, "Internal Server Error\n", 'length', 'threads: an exception');
+    close $app->{in};
+    let_go($fifos[$_]) for 1 .. 3;
+    is answer($links[$_])->{body}, 'finished go', 'threads: requests in flight are finished' for 1 .. 3;
+    is wait_exit($app), 0, 'threads: then it exits 0';
+    like $app->{log}, qr/^atexit ran$/m, 'threads: after its atexit handlers';
+}
+for my $how (qw(TERM EOF)) {
+    $app = start(@threads);
+    undef $link;
+    my $fifo = fifo();
+    my $busy = link_to($app);
+    put($busy, pairs("/waits?$fifo"));
+    ok wait_log($app, qr/waiting for the fifo/), "threads: $how in flight";
+    if ($how eq 'TERM') { kill TERM => $app->{pid} } else { close $app->{in} }
+    ok eventually { my @tasks = glob "/proc/$app->{pid}/task/*"; @tasks == 2 }, 'threads: those with nothing to do end';
+    let_go($fifo);
+    is answer($busy)->{body}, 'finished go', 'threads: the request is finished';
+    is wait_exit($app), 0, 'threads: then it exits 0';
+}
+{
+    $app = start(keys => ['concurrency_model: process', 'thread_count: 4']);
+    undef $link;
+    like ask('/show')->{body}, qr/^wsgi\.multithread=False$/m, 'a count of threads alone means nothing';
+    stop($app);
+    $app = start(@threads);
+    my @links = map { link_to($app) } 1 .. 20;
+    my $right = 0;
+    for (1 .. 20) {
+        put($_, pairs('/hello')) for @links;
+        $right += grep { answer($_)->{body} eq "hello world\n" } @links;
+    }
+    is $right, 400, 'threads: twenty connections';
+    close $_ for @links;
+    ok eventually { my @fds = glob "/proc/$app->{pid}/fd/*"; @fds < 15 }, 'threads: which are closed with their peers';
+    is stop($app), 0, 'threads: idle ones end at once';
 }
 
 # Startup files
@@ -619,9 +477,9 @@ refused('no startup file', { app_with(undef) }, qr/^\S+passenger_wsgi\.py: there
 refused('a syntax error', { app_with("import os\n\ndef f(:\n    pass\n") }, qr/^\S+passenger_wsgi\.py, line 3: SyntaxError: .* correct that line/, qr/def f\(:/);
 refused('a module that is missing', { app_with("import os\nimport no_such_module_here\n") },
     qr/^\S+, line 2: ModuleNotFoundError: No module named 'no_such_module_here': install what is missing for Python 3/, qr/^sys\.path:\n  \S+app/m, qr/^Interpreter: /m);
-refused('no application', { app_with("app = 1\n") }, qr/^\S+: it defines no "application"/);
+refused('no application', { app_with("apps = 1\n") }, qr/^\S+: it defines neither "application" nor "app"/);
+refused('an app that is no callable', { app_with("app = 1\n") }, qr/^\S+: "app" is of type int/);
 refused('an application that is no callable', { app_with("application = 'text'\n") }, qr/^\S+: "application" is of type str/);
-refused('ASGI', { app_with("async def application(scope, receive, send):\n    pass\n") }, qr/ASGI/);
 refused('sys.exit()', { app_with("import sys\nsys.exit(3)\n") }, qr/^\S+, line 2: the application called sys\.exit\(3\)/);
 refused('an exception', { app_with("def f():\n    raise ValueError('why\\nnot')\nf()\n") },
     qr/^\S+, line 2: ValueError: why not: correct that/, qr/^Traceback \(most recent call last\):\n  File "\S+passenger_wsgi\.py", line 3/m);

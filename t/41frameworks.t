@@ -1,4 +1,4 @@
-# Flask and Django as Debian packages them: unmodified applications, each behind a virtual host.
+# Flask, Django and Starlette as Debian packages them: unmodified applications, each behind a virtual host; Django also as ASGI.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -114,6 +114,60 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site1.settings")
 application = get_wsgi_application()
 END
 
+my $starlette = <<'END';
+import hashlib
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.routing import Route
+
+async def index(request):
+    return PlainTextResponse("Starlette, as %s, %s" % (request.url, request.client.host))
+
+async def upload(request):
+    sha1 = hashlib.sha1()
+    async for block in request.stream():
+        sha1.update(block)
+    return JSONResponse({"sha1": sha1.hexdigest()})
+
+async def login(request):
+    request.session["name"] = request.path_params["name"]
+    return RedirectResponse(request.url_for("me"))
+
+def me(request):
+    return PlainTextResponse(request.session.get("name", "nobody"))
+
+async def lines():
+    for i in range(100):
+        yield "line %d\n" % i
+
+async def stream(request):
+    return StreamingResponse(lines())
+
+async def file(request):
+    return FileResponse(__file__)
+
+async def background(request):
+    return PlainTextResponse("at once", background=BackgroundTask(print, "in the background"))
+
+async def error(request):
+    raise RuntimeError("starlette was told to fail")
+
+async def begin():
+    print("begun")
+
+async def end():
+    print("ended")
+
+app = Starlette(
+    routes=[Route("/", index), Route("/upload", upload, methods=["POST"]), Route("/login/{name}", login), Route("/me", me, name="me"),
+            Route("/stream", stream), Route("/file", file), Route("/background", background), Route("/error", error)],
+    middleware=[Middleware(SessionMiddleware, secret_key="for tests")], on_startup=[begin], on_shutdown=[end])
+END
+(my $django_asgi = $django_wsgi) =~ s/wsgi/asgi/g;
+
 for my $mpm (Harness->mpms) {
     my $h = Harness->new(mpm => $mpm);
     my %root = (
@@ -124,6 +178,13 @@ for my $mpm (Harness->mpms) {
             'passenger_wsgi.py' => "from site1.wsgi import application\n",
         }),
     );
+    $root{$_} = "$h->{root}/apps/$_" for qw(django-asgi starlette);
+    $h->make_app('starlette', { 'passenger_wsgi.py' => $starlette });
+    $h->make_app('django-asgi', {
+        'site1/__init__.py' => '', 'site1/settings.py' => $django_settings, 'site1/urls.py' => $django_urls, 'site1/asgi.py' => $django_asgi,
+        'templates/index.html' => '<p>Django, as {{ host }}, {{ url }}', 'db/empty' => '', 'public/style.css' => 'css',
+        'passenger_wsgi.py' => "from site1.asgi import application\n",
+    });
     my $conf = join '', map { <<"END" } sort keys %root;
 <VirtualHost *>
     ServerName $_
@@ -138,19 +199,48 @@ for my $mpm (Harness->mpms) {
 END
     $h->start(conf => $conf);
     $h->allow_log(qr/App \d+/);
-    for my $name (sort keys %root) {
+    for my $name (grep { $_ ne 'starlette' } sort keys %root) {
         subtest "$mpm: $name" => sub { pages($h, $name, '') };
         subtest "$mpm: $name below a path" => sub { pages($h, $name, "/below/$name") };
     }
     is $h->get('/database', Host => 'django')->body, 42, "$mpm: Django's database";
     is $h->post('/guarded', 'a=b', Host => 'django', 'Content-Type' => 'application/x-www-form-urlencoded')->status, 403, "$mpm: Django's CSRF check";
     is $h->get('/teapot', Host => 'flask')->status, 418, "$mpm: Flask's abort";
+    subtest "$mpm: starlette" => sub { starlette_pages($h) };
+    is $h->get('/database', Host => 'django-asgi')->body, 42, "$mpm: Django's database from ASGI";
+    spew("$root{starlette}/tmp/restart.txt", '');
+    soon { $h->get('/', Host => 'starlette'); $h->log_text =~ /output: ended\n/ } "$mpm: Starlette's end";
 }
 done_testing;
+
+sub starlette_pages {
+    my ($h) = @_;
+    my @to = (Host => 'starlette');
+    is $h->get('/', @to)->body, 'Starlette, as http://starlette/, 127.0.0.1', 'a page that knows its URL';
+    soon { $h->log_text =~ /output: begun$/m } 'it was started';
+    my $content = join '', map { chr($_ * 31 % 256) } 1 .. 1_000_000;
+    is $h->post('/upload', $content, @to)->json->{sha1}, sha1_hex($content), 'an upload';
+    is $h->post('/upload', sprintf("%x\r\n%s\r\n0\r\n\r\n", length $content, $content), @to, 'Transfer-Encoding' => 'chunked')->json->{sha1}, sha1_hex($content),
+        '... of unknown length';
+    my $r = $h->get('/login/eve', @to);
+    is $r->header('Location'), 'http://starlette/me', 'a redirect';
+    my ($cookie) = ($r->header('Set-Cookie') // '') =~ /^([^;]+)/;
+    is $h->get('/me', @to, Cookie => $cookie)->body, 'eve', 'a session, in a thread';
+    $r = $h->get('/stream', @to);
+    ok $r->complete && $r->body =~ /\Aline 0\n.*line 99\n\z/s, 'a streamed page';
+    is $h->get('/file', @to)->body, $starlette, 'a file';
+    is $h->get('/background', @to)->body, 'at once', 'a task in the background';
+    soon { $h->log_text =~ /output: in the background/ } '... is done';
+    is $h->get('/none', @to)->status, 404, "the framework's 404";
+    is $h->get('/error', @to)->status, 500, "the framework's 500";
+    soon { $h->log_text =~ /App \d+ output: .*RuntimeError: starlette was told to fail/ } '... with its traceback in the log';
+    is $h->ask('HEAD', '/', @to)->status, 200, 'HEAD';
+}
 
 sub pages {
     my ($h, $name, $base) = @_;
     my @to = (Host => $name);
+    $name =~ s/-asgi//;
     my $r = $h->get("$base/", @to);
     is $r->status, 200, 'a page' or diag $r->body, $h->log_text;
     like $r->body, qr/\Q$name\E/i, '... that knows its host';

@@ -1,4 +1,5 @@
-"""Loads one WSGI application and serves it to passenger-helper, as PROTOCOL.md beside this file says.
+"""Loads one WSGI or ASGI application and serves it to passenger-helper, as PROTOCOL.md beside this file says. ASGI is served
+by asgi.py, WSGI in threads by threads.py, both beside this file.
 
 Runs under CPython 3.6 and newer, and imports nothing but C modules and what the interpreter has loaded anyway: the start
 stays short, and no file of an application can be taken for a module of ours.
@@ -16,13 +17,16 @@ import os
 
 HERE = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.realpath(__file__)))
 sys.path[:] = [entry for entry in sys.path if entry not in HERE]
+OUR_FILES = {__file__}
 
 import _signal
 import _socket
+import _thread
 import errno
 import faulthandler
 import io
 import select
+from _functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 
 LISTENER = 3
@@ -40,6 +44,10 @@ TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJ
 CACHE_LIMIT = 1024
 STATUS_LINES = {}                   # status -> (status line, whether such a response has no body)
 NAME_PREFIXES = {}                  # header name -> '\r\nName: ', or '' for a header that frames the response
+
+COROUTINE, VARARGS = 0x80, 0x04     # bits of co_flags
+UNLIMITED = 1 << 16                 # arguments
+MAX_WRAPPERS = 10
 
 INTERNAL_ERROR = ('500 Internal Server Error', [('Content-Type', 'text/plain')])
 
@@ -86,10 +94,15 @@ def flush_log():
 
 
 LOG = open_log(2, '<log>')     # ours: the application may close or replace sys.stderr
+PRINTING = _thread.allocate_lock()
 
 
 def say(text):
     LOG.write('wsgi-loader: ' + text + '\n')
+
+
+def request_line(environ):
+    return ' '.join(str(environ.get(name)) for name in ('REQUEST_METHOD', 'SCRIPT_NAME', 'PATH_INFO'))
 
 
 def print_exception(error):
@@ -104,16 +117,19 @@ def print_exception(error):
         entry = entry.tb_next
     if last is not None and sys.version_info >= (3, 7):
         last.tb_next = None
+    locked = PRINTING.acquire(timeout=1)    # whoever holds it may be a thread that is not there any more after a fork
     stderr, sys.stderr = sys.stderr, LOG
     try:
         sys.__excepthook__(type(error), error.with_traceback(trace), trace)
     finally:
         sys.stderr = stderr
+        if locked:
+            PRINTING.release()
 
 
 def ours(trace):
     name = trace.tb_frame.f_code.co_filename
-    return name == __file__ or name.startswith('<frozen importlib')
+    return name in OUR_FILES or name.startswith('<frozen importlib')
 
 
 def leave_child(error=None):
@@ -219,7 +235,7 @@ class FileWrapper:
 def status_line(status):
     code = status[:3]
     if len(code) != 3 or not code.isdecimal() or code < '200' or status[3:4] not in ('', ' ') or not status.isprintable():
-        raise ValueError('start_response(): %a is no final status such as "200 OK"' % status)
+        raise ValueError('%a is no final status such as "200 OK"' % status)
     entry = ('HTTP/1.1 ' + status + (' ' if len(status) == 3 else ''), code in ('204', '304'))
     if len(STATUS_LINES) < CACHE_LIMIT:
         STATUS_LINES[status] = entry
@@ -228,7 +244,7 @@ def status_line(status):
 
 def name_prefix(name):
     if not name or not TOKEN.issuperset(name):
-        raise ValueError('start_response(): %a is no header name' % name)
+        raise ValueError('%a is no header name' % name)
     lower = name.lower()
     prefix = '' if lower in HOP_BY_HOP or lower == 'content-length' else '\r\n' + name + ': '
     if len(NAME_PREFIXES) < CACHE_LIMIT:
@@ -240,12 +256,12 @@ def check_value(name, value):
     """Most values are printable; of the others only control characters are wrong."""
     for char in value:
         if (char < ' ' and char != '\t') or char == '\x7f':
-            raise ValueError('start_response(): a control character in %s: %a' % (name, value))
+            raise ValueError('a control character in %s: %a' % (name, value))
 
 
 def declared_length(value, known):
     if not value.isdecimal() or len(value) > 18 or known not in (None, int(value)):
-        raise ValueError('start_response(): Content-Length: %a' % value)
+        raise ValueError('%a is no Content-Length' % value)
     return int(value)
 
 
@@ -445,8 +461,7 @@ class Response:
             leave_child(error)
         if self.gone or isinstance(error, ClientGone):
             return False
-        say('an exception while serving %a:'
-            % ' '.join(str(environ.get(name)) for name in ('REQUEST_METHOD', 'SCRIPT_NAME', 'PATH_INFO')))
+        say('an exception while serving %a:' % request_line(environ))
         print_exception(error)
         if self.sent:
             return False
@@ -462,8 +477,24 @@ class Response:
 
 # The server
 
+def at_fork(forget):
+    """Lets `forget` run in each child that the application forks."""
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(after_in_child=forget)
+
+
+def report_stacks(tell=None):
+    """Has SIGQUIT print the stacks of all threads, even of one that never comes back to the interpreter; then calls `tell`."""
+    faulthandler.unregister(_signal.SIGQUIT)
+    if tell is not None:
+        _signal.signal(_signal.SIGQUIT, lambda number, frame: tell())
+    faulthandler.register(_signal.SIGQUIT, file=2, chain=tell is not None)
+
+
 class Server:
     """Serves one request at a time from the connections that come in on the listener."""
+
+    concurrency = 1
 
     def __init__(self, application, control):
         self.application = application
@@ -475,6 +506,8 @@ class Server:
         os.set_blocking(self.waker, False)
         self.connections = {}
         self.skip = {}              # descriptor -> bytes of a body that nobody wanted
+        self.interest = select.POLLIN
+        self.waiting = Server.run.__code__
         self.poller = select.poll()
         for fd in (LISTENER, control, self.wakeup):
             self.poller.register(fd, select.POLLIN)
@@ -482,16 +515,16 @@ class Server:
             'wsgi.version': (1, 0), 'wsgi.errors': sys.stderr, 'wsgi.multithread': False, 'wsgi.multiprocess': True,
             'wsgi.run_once': False, 'wsgi.file_wrapper': FileWrapper, 'wsgi.input_terminated': True,
             'wsgi.url_scheme': 'http'}
-        if hasattr(os, 'register_at_fork'):
-            os.register_at_fork(after_in_child=self.forget)
+        at_fork(self.forget)
 
-    def handle_signals(self):
+    def begin(self):
+        """What there is to do before the first request may come."""
         def terminate(number, frame):
             _signal.signal(number, _signal.SIG_DFL)     # the second one ends the process at once
             if getpid() != PID:
                 os.kill(getpid(), number)
             Response.closing = True
-            if frame is not None and frame.f_code is Server.run.__code__:
+            if frame is not None and frame.f_code is self.waiting:
                 raise Stop
         if _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL:
             _signal.signal(_signal.SIGTERM, terminate)
@@ -556,7 +589,7 @@ class Server:
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
             sock.settimeout(None)   # whatever the application's default is
             self.connections[fd] = sock
-            self.poller.register(fd, select.POLLIN)
+            self.poller.register(fd, self.interest)
 
     def drop(self, fd):
         sock = self.connections.pop(fd)
@@ -730,7 +763,7 @@ def reset_signals():
             _signal.signal(number, _signal.SIG_DFL)
     _signal.signal(_signal.SIGINT, lambda number, frame: None)  # a handler, unlike SIG_IGN, ends with exec()
     faulthandler.enable(file=2)
-    faulthandler.register(_signal.SIGQUIT, file=2)
+    report_stacks()
 
 
 def take_descriptors():
@@ -791,7 +824,7 @@ def where(error, app_root, startup_file):
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
         inside = name == startup_file or (name.startswith(app_root + '/') and '/lib/python' not in name)
-        if inside and name != __file__:
+        if inside and name not in OUR_FILES:
             place = (name, trace.tb_lineno)
         trace = trace.tb_next
     return place
@@ -847,23 +880,91 @@ def load(settings):
 
 
 def find_application(module, path):
-    if not hasattr(module, 'application'):
-        refuse('%s: it defines no "application": give the WSGI callable that name.' % path)
-    application = module.application
+    """Returns the application and the version of ASGI that it is for: 0 for WSGI."""
+    name = 'application' if hasattr(module, 'application') or not hasattr(module, 'app') else 'app'
+    if not hasattr(module, name):
+        refuse('%s: it defines neither "application" nor "app": give the WSGI or ASGI callable one of these names.' % path)
+    application = getattr(module, name)
     if not callable(application):
-        refuse('%s: "application" is of type %s, which cannot be called: it must be a WSGI callable.'
-               % (path, type(application).__name__))
-    for function in (application, getattr(type(application), '__call__', None)):
-        if getattr(getattr(function, '__code__', None), 'co_flags', 0) & 0x80:
-            refuse('%s: "application" is a coroutine function, which is ASGI, not WSGI: wrap it, for example with '
-                   'a2wsgi.ASGIMiddleware.' % path)
-    return application
+        refuse('%s: "%s" is of type %s, which cannot be called: it must be a WSGI or ASGI callable.'
+               % (path, name, type(application).__name__))
+    return application, asgi_version(application)
 
 
-def announce():
+def asgi_version(application):
+    """Tells what a callable is by its nature, or else by the arguments that it takes: two for WSGI, three for ASGI, and one for
+    ASGI 2. What takes anything is WSGI, unless it stands for something else."""
+    function, bound = application, 0
+    for _ in range(MAX_WRAPPERS):
+        while isinstance(function, partial):
+            bound += len(function.args)
+            function = function.func
+        if is_coroutine_function(function):
+            return 3
+        least, most = positional(function)
+        wrapped = getattr(function, '__wrapped__', None)
+        if least > 0 or most < UNLIMITED or wrapped is None:
+            break
+        function = wrapped
+    if least <= 2 + bound <= most:
+        return 0
+    if least <= 3 + bound <= most:
+        return 3
+    return 2 if most == 1 + bound else 0
+
+
+def is_coroutine_function(function):
+    """Whether a call gives a coroutine; a class gives an instance."""
+    if isinstance(function, type):
+        return False
+    for part in (function, getattr(type(function), '__call__', None)):
+        code = getattr(part, '__code__', None)
+        if code is not None and (code.co_flags & COROUTINE or hasattr(part, '_is_coroutine') or hasattr(part, '_is_coroutine_mark')):
+            return True
+    return False
+
+
+def positional(function):
+    """Returns the least and the greatest number of arguments by position."""
+    own = 1     # self
+    if isinstance(function, type):
+        function = function.__init__
+    elif not hasattr(function, '__code__'):
+        function = type(function).__call__
+    elif getattr(function, '__self__', None) is None:
+        own = 0
+    code = getattr(function, '__code__', None)
+    if code is None:
+        return 0, UNLIMITED
+    most = code.co_argcount - own
+    return most - len(function.__defaults__ or ()), UNLIMITED if code.co_flags & VARARGS else most
+
+
+def half(name, *hidden):
+    """Returns a module of ours from beside this file, imported without the folders `hidden` on the path."""
+    path = os.path.join(os.path.dirname(os.path.realpath(__file__)), name + '.py')
+    module = type(sys)('passenger_' + name)
+    OUR_FILES.add(path)
+    entries = sys.path[:]
+    sys.path[:] = [entry for entry in entries if entry not in hidden]
+    try:
+        loader = SourceFileLoader(module.__name__, path)
+        exec(loader.source_to_code(loader.get_data(path), path), module.__dict__)
+    finally:
+        sys.path[:] = entries
+    return module
+
+
+def threads_of(settings):
+    """How many requests at once are wanted of this process."""
+    count = settings.get('thread_count', '')
+    return int(count) if settings.get('concurrency_model') == 'thread' and count.isdecimal() and int(count) > 0 else 1
+
+
+def announce(concurrency):
     flush_log()
     block = b'\n' if LogFile.in_line else b''
-    block += b'!> Ready\n!> socket: main;fd:%d;session;1\n!> \n' % LISTENER
+    block += b'!> Ready\n!> socket: main;fd:%d;session;%d\n!> \n' % (LISTENER, concurrency)
     try:
         os.write(1, block)
     except OSError:
@@ -885,11 +986,18 @@ def main():
         refuse('%s: it executed another interpreter %d times, and this one is still not the one it wants: compare what it '
                'executes with sys.executable, which is %s.' % (settings.get('startup_file'), runs - 1, sys.executable))
     end_passing = let_exec_pass(control, text, runs)
-    application = load(settings)
+    count = threads_of(settings)
+    threads = half('threads') if count > 1 else None
+    application, asgi = load(settings)
     end_passing()
-    server = Server(application, control)
-    server.handle_signals()
-    announce()
+    if asgi:
+        server = half('asgi', settings.get('app_root')).Server(application, asgi, control, count if count > 1 else 0)
+    elif threads:
+        server = threads.Server(application, control, count)
+    else:
+        server = Server(application, control)
+    server.begin()
+    announce(server.concurrency)
     server.run()
 
 
