@@ -345,7 +345,8 @@ static step_t step_read_body(call_t *call)
         call->events = POLLIN;
         return WANT_BACKEND;
     }
-    MP_RLOG(mp_link_pool_stopping(call->links) ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0688", "the application's response ended early; it is cut off at the client as well");
+    MP_RLOG(mp_link_pool_stopping(call->links) ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0688",
+            "the application's response ended early; it is cut off at the client as well");
     return finish(call, mp_response_break(response));
 }
 
