@@ -97,6 +97,7 @@ typedef struct {
     apr_time_t boot;    /* longest start */
     apr_time_t service; /* longest request, usually */
     uint64_t restart_stamp, startup_stamp, told_restart, told_startup; /* of the files; and as the core knows them */
+    apr_time_t told_at; /* when it was first told of the latest */
     int always;
     TAILQ_HEAD(, sim_process_t) known; /* as long as `live` */
     struct sim_visitors_t queue;       /* those that wait, by our account */

@@ -299,11 +299,13 @@ static void account(const message_t *message)
     sim_process_t *process = message->process;
     sim_group_t *group = message->group;
 
-    if (group && (group->always || group->told_restart != group->restart_stamp || group->told_startup != group->startup_stamp)) {
-        sim_checks_fresh(group);
+    if (group && (group->told_restart != group->restart_stamp || group->told_startup != group->startup_stamp)) {
         group->told_restart = group->restart_stamp;
         group->told_startup = group->startup_stamp;
+        group->told_at = sim.now;
     }
+    if (group && (group->always || sim.now - group->told_at < 15 * SECOND))
+        sim_checks_fresh(group); /* the core may not have believed the first answer, which was for an earlier question */
     if (message->type == HP_MSG_ADOPT) {
         sim_counts.adopted++;
         process->known = process->ready = 1;
