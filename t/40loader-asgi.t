@@ -204,10 +204,10 @@ is_answer(ask('/hello'), 200, "hello world\n", 'length', '... is skipped, and th
     ok wait_log($app, qr/waiting for the end/), 'receive() waits after the body';
     close $c;
     ok wait_log($app, qr/told of http\.disconnect\nsend\(\) raised an OSError/), '... until the client leaves, and then send() fails';
+    forget($app);
     $c = link_to($app);
     put($c, pairs('/again', HTTP_TRANSFER_ENCODING => 'chunked') . 'x');
     shutdown $c, SHUT_WR;
-    forget($app);
     ok wait_log($app, qr/waiting for the end/), '... also where the body ended with its half of the connection';
     close $c;
     ok wait_log($app, qr/told of http\.disconnect/), '... it is told';
@@ -298,6 +298,7 @@ is_answer(ask("/forks?$_"), 200, "hello world\n", 'length', "os.fork(): $_") for
     my ($go, $l) = (flag(), link_to($app));
     put($l, pairs("/waits?$go"));
     ok wait_log($app, qr/waiting for a file/), 'a request in flight';
+    eventually { open my $fh, '<', "/proc/$app->{pid}/stat"; <$fh> =~ /\) S/ };
     kill QUIT => $app->{pid};
     ok wait_log($app, qr{wsgi-loader: 'GET  /waits' for [\d.]+ s \(most recent call last\):\n(?:  File "\S+passenger_wsgi\.py", line \d+ in \w+\n){2,}}),
         'SIGQUIT says where it is' or diag $app->{log};

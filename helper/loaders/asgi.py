@@ -603,8 +603,10 @@ class Server:
         now = time.monotonic()
         lines = []
         for exchange, coroutine in list(self.exchanges.values()):
-            lines.append('wsgi-loader: %a for %.1f s (most recent call last):\n' % (loader.request_line(exchange.environ), now - exchange.since))
-            lines += ['  File "%s", line %d in %s\n' % frame for frame in frames_of(coroutine)]
+            frames = ['  File "%s", line %d in %s\n' % frame for frame in frames_of(coroutine)]
+            lines.append('wsgi-loader: %a for %.1f s%s:\n' % (loader.request_line(exchange.environ), now - exchange.since,
+                                                             ' (most recent call last)' if frames else ', running'))
+            lines += frames
         os.write(2, ''.join(lines).encode('utf-8', 'backslashreplace'))
 
     def run(self):
