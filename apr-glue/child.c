@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -95,4 +96,21 @@ apr_status_t ag_child_start(const ag_child_t *child, pid_t *ppid)
         *ppid = pid;
     sigprocmask(SIG_SETMASK, &before, NULL);
     return rv;
+}
+
+int ag_child_aside(void)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        pid = fork();
+        if (pid == 0)
+            return 1;
+        _exit(pid > 0 ? 0 : errno);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return -1;
+    errno = WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
+    return errno ? -1 : 0;
 }

@@ -18,6 +18,9 @@ typedef struct {
  * with one line on its descriptor 2; the errors returned here are fork's. */
 apr_status_t ag_child_start(const ag_child_t *child, pid_t *ppid) AG_MUST_CHECK;
 
+/* Leaves a process beside this one that is nobody's child: 1 in that, 0 here; -1 with errno. */
+int ag_child_aside(void) AG_MUST_CHECK;
+
 /* The exec alone, for a process that has already become the right one: same descriptors rule, no fork. Returns only on failure. */
 apr_status_t ag_child_exec(const char *path, const char *const *argv, const char *const *env);
 

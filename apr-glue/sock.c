@@ -1,6 +1,7 @@
 #include "apr-glue/sock.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -115,6 +116,35 @@ apr_status_t ag_sock_connect_fd(int *pfd, int path_fd, int nonblock)
 
     snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d", path_fd);
     return connect_to(pfd, &sa, nonblock);
+}
+
+apr_status_t ag_sock_error(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) ? errno : error;
+}
+
+apr_status_t ag_sock_connect_port(int *pfd, int port, int v6)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = htons((uint16_t)port)};
+    int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    apr_status_t rv = APR_SUCCESS;
+
+    if (fd < 0)
+        return errno;
+    if (connect(fd, v6 ? (struct sockaddr *)&in6 : (struct sockaddr *)&in, v6 ? sizeof in6 : sizeof in))
+        rv = errno;
+    /* On one machine a refusal has come by now. */
+    if (rv == EINPROGRESS)
+        rv = ag_sock_error(fd);
+    if (rv == APR_SUCCESS)
+        *pfd = fd;
+    else
+        close(fd);
+    return rv;
 }
 
 apr_status_t ag_sock_pair(int fds[2])

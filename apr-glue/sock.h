@@ -17,6 +17,11 @@ apr_status_t ag_sock_connect(int *pfd, const char *path, int nonblock) AG_MUST_C
 /* Connects to the socket file behind an O_PATH descriptor, whether it still has a name or not (proc(5), /proc/self/fd). */
 apr_status_t ag_sock_connect_fd(int *pfd, int path_fd, int nonblock) AG_MUST_CHECK;
 
+/* Connects to a port of 127.0.0.1, or if `v6` of ::1. Close-on-exec, non-blocking; still in progress if the other end is slow. */
+apr_status_t ag_sock_connect_port(int *pfd, int port, int v6) AG_MUST_CHECK;
+/* What went wrong meanwhile, or APR_SUCCESS. */
+apr_status_t ag_sock_error(int fd) AG_MUST_CHECK;
+
 /* A connected pair of SOCK_SEQPACKET sockets, close-on-exec, with send buffers that hold some messages of 64 KiB. */
 apr_status_t ag_sock_pair(int fds[2]) AG_MUST_CHECK;
 

@@ -1,13 +1,16 @@
 #include "helper/app_link.h"
 #include "apr-glue/log.h"
 #include "apr-glue/sock.h"
-#include <arpa/inet.h>
+#include "helper/kind.h"
+#include "helper/port.h"
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* Servers close idle connections, after two seconds at the least; one that is older is not used, so that it does not happen just then. */
+#define TCP_IDLE apr_time_from_sec(1)
 
 static void close_idle(hp_process_t *process)
 {
@@ -35,39 +38,41 @@ static void on_link(void *baton, int events)
     hp_app_link_close(&link);
 }
 
-/* A path of the application's own choice: only a socket that this very process listens on will do. */
+/* A path of the application's own choice: only a socket that this very process listens on will do, or, where a command may have started others
+ * to do that, one that its user does; the process holds it then. */
 static apr_status_t connect_path(int *pfd, const hp_process_t *process, const char *path)
 {
+    const hp_kind_t *kind = hp_kind_find(process->spec->kind);
+    int loader = !kind || kind->loader;
     uid_t uid;
     pid_t pid;
-    apr_status_t rv = ag_sock_connect(pfd, path, 1);
+    apr_status_t rv = loader ? ag_sock_connect(pfd, path, 1) : ag_sock_connect_fd(pfd, process->sock, 1);
 
     if (rv != APR_SUCCESS)
         return rv;
     rv = ag_sock_peer(*pfd, &uid, &pid);
-    if (rv == APR_SUCCESS && pid != process->pid)
+    if (rv == APR_SUCCESS && (loader ? pid != process->pid : uid != process->uid))
         rv = EPERM;
     if (rv != APR_SUCCESS)
         close(*pfd);
     return rv;
 }
 
-static apr_status_t connect_port(int *pfd, const char *text)
+/* A port too: whoever may listen there by now must not get what is meant for this application. Root is nobody's enemy, and starts containers. */
+static apr_status_t connect_port(int *pfd, const hp_process_t *process, const char *text, int v6)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    long port = strtol(text, NULL, 10);
-    int fd;
+    int port = (int)strtol(text, NULL, 10), fd;
+    apr_status_t rv = port > 0 && port <= 65535 ? ag_sock_connect_port(&fd, port, v6) : EINVAL;
+    uid_t owner;
 
-    if (port <= 0 || port > 65535)
-        return EINVAL;
-    sa.sin_port = htons((uint16_t)port);
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return errno;
-    if (connect(fd, (struct sockaddr *)&sa, sizeof sa) && errno != EINPROGRESS) {
-        apr_status_t rv = errno;
-        close(fd);
+    if (rv != APR_SUCCESS)
         return rv;
+    owner = hp_port_owner(port, v6);
+    if (owner == HP_PORT_NOBODY || (owner != process->uid && owner != 0)) {
+        ag_log(AG_LOG_ERROR, "PSG0200", "app.foreign_port: process %ld of %s listens on port %d, it said, but that is uid %ld's",
+               (long)process->pid, process->spec->app_root, port, (long)owner);
+        close(fd);
+        return EPERM;
     }
     *pfd = fd;
     return APR_SUCCESS;
@@ -75,7 +80,7 @@ static apr_status_t connect_port(int *pfd, const char *text)
 
 static apr_status_t connect_process(int *pfd, const hp_process_t *process)
 {
-    static const char tcp[] = "tcp://127.0.0.1:";
+    static const char tcp[] = "tcp://127.0.0.1:", tcp6[] = "tcp://[::1]:";
     const char *address = process->handshake.address;
 
     if (strncmp(address, "fd:", 3) == 0)
@@ -83,7 +88,9 @@ static apr_status_t connect_process(int *pfd, const hp_process_t *process)
     if (strncmp(address, "unix:", 5) == 0)
         return connect_path(pfd, process, address + 5);
     if (strncmp(address, tcp, sizeof tcp - 1) == 0)
-        return connect_port(pfd, address + sizeof tcp - 1);
+        return connect_port(pfd, process, address + sizeof tcp - 1, 0);
+    if (strncmp(address, tcp6, sizeof tcp6 - 1) == 0)
+        return connect_port(pfd, process, address + sizeof tcp6 - 1, 1);
     return EAFNOSUPPORT;
 }
 
@@ -103,7 +110,7 @@ apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_lo
 
     while ((link = LIST_FIRST(&process->idle_links))) {
         LIST_REMOVE(link, entry);
-        if (quiet(link))
+        if (quiet(link) && (!link->tcp || ag_loop_now() - link->kept_at < TCP_IDLE))
             break;
         hp_app_link_close(&link);
     }
@@ -115,6 +122,7 @@ apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_lo
             abort();
         link->process = process;
         link->fd = fd;
+        link->tcp = strncmp(process->handshake.address, "tcp:", 4) == 0;
         link->io = ag_loop_io_create(process->ctx->loop, fd, AG_LOOP_READ, on_link, link);
         process->nlinks++;
         process->close_idle_links = close_idle;
@@ -136,6 +144,7 @@ void hp_app_link_keep(hp_app_link_t **plink)
     }
     link->cb = NULL;
     link->kept = 1;
+    link->kept_at = ag_loop_now();
     ag_loop_io_set(link->io, AG_LOOP_READ);
     LIST_INSERT_HEAD(&link->process->idle_links, link, entry);
 }

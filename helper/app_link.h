@@ -12,6 +12,8 @@ typedef struct hp_app_link_t {
     ag_loop_io_cb_t cb; /* of who uses it; NULL while idle */
     void *baton;
     int kept; /* it has served before, so its other end may have gone unnoticed */
+    int tcp;  /* its end does not tell whether the other side has read what was sent */
+    apr_time_t kept_at;
 } hp_app_link_t;
 
 /* An idle connection, or a new one; `cb` hears of it, first of reading only. */

@@ -39,6 +39,7 @@ struct hp_apps_t {
     hp_instance_t *instance;
     const char *self;
     uid_t core_uid;
+    gid_t core_gid;
     apr_hash_t *apps;
     hp_strays_t *strays;
     hp_chan_t *core;
@@ -57,7 +58,7 @@ static int lives(void *baton, uint64_t id)
     return apr_hash_get(apps->apps, &id, sizeof id) != NULL;
 }
 
-hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, apr_pool_t *p)
+hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, gid_t core_gid, apr_pool_t *p)
 {
     hp_apps_t *apps = apr_pcalloc(p, sizeof *apps);
 
@@ -66,6 +67,7 @@ hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *
     apps->instance = instance;
     apps->self = self;
     apps->core_uid = core_uid;
+    apps->core_gid = core_gid;
     apps->apps = apr_hash_make(p);
     apps->strays = hp_strays_create(loop, lives, apps, p);
     apps->next_id = 1;
@@ -91,6 +93,12 @@ static void tell_exited(hp_apps_t *apps, uint64_t id, int status, apr_pool_t *pt
         hp_chan_send(apps->core, f, NULL, 0);
 }
 
+/* For a socket of the application's own making: the prepare role makes it where it is needed. */
+static const char *folder_of(const app_t *app)
+{
+    return apr_psprintf(app->p, "%s/own-%" APR_UINT64_T_FMT, hp_instance_path(app->apps->instance), (apr_uint64_t)app->id);
+}
+
 static void on_app_exit(void *baton, pid_t pid, int status)
 {
     app_t *app = baton;
@@ -99,6 +107,7 @@ static void on_app_exit(void *baton, pid_t pid, int status)
     /* Its session may hold children of its own; the group's number can't be reused before the last of them is gone. */
     kill(-pid, SIGKILL);
     hp_instance_forget(apps->instance, pid, app->started);
+    hp_instance_drop(apps->instance, strrchr(folder_of(app), '/') + 1);
     if (app->in >= 0)
         close(app->in);
     close(app->out);
@@ -154,7 +163,7 @@ static apr_status_t make_orders(const hp_apps_t *apps, const app_t *app, int *pf
 static apr_status_t start(hp_apps_t *apps, app_t *app)
 {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, listener = -1, orders = -1;
-    const char *argv[] = {apps->self, "prepare", NULL};
+    const char *argv[] = {apps->self, "prepare", folder_of(app), apr_psprintf(app->p, "%lu", (unsigned long)apps->core_gid), NULL};
     ag_child_t child = {.argv = argv, .nfds = 5};
     apr_status_t rv = APR_SUCCESS;
 

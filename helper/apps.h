@@ -7,8 +7,9 @@
 
 typedef struct hp_apps_t hp_apps_t;
 
-/* `self` is the helper's own program; applications' sockets are given to `core_uid` to connect to, unless that is -1. */
-hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, apr_pool_t *p);
+/* `self` is the helper's own program; applications' sockets are given to `core_uid` to connect to, unless that is -1, and
+ * folders of those that make their own to `core_gid`. */
+hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, gid_t core_gid, apr_pool_t *p);
 
 /* The settings that later spawns are judged by, as they travel; copied. */
 void hp_apps_settings(hp_apps_t *apps, const void *settings, apr_size_t len);

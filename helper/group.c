@@ -142,7 +142,8 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
     group->quiet_until = 0;
     report = hp_report_create(group->p, 500, "This web application could not be started", sentence, details);
     ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)", name(group),
-           sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)), group->kept.now.startup_file);
+           sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)),
+           *group->kept.now.startup_file ? group->kept.now.startup_file : "its configuration");
     hp_report_destroy(&group->failure);
     group->failure = report;
     deployment_failed(group);

@@ -16,6 +16,7 @@
 
 #define PREFIX     "instance-"
 #define PROPERTIES "properties.json"
+#define DEPTH      8
 #define NAME       8 /* characters of the id that people are told */
 
 /* Kinds of notes: "p-<pid>-<start time>" is a process of ours, "q-..." one of a watchdog before us. */
@@ -76,8 +77,10 @@ static int each_noted(int dir, char kind, int signum)
     return count;
 }
 
-/* Everything that we ever put there is a plain file or a socket, so there is nothing to descend into. */
-static void empty(int dir)
+static void empty_and_remove(int dir, const char *name, int depth);
+
+/* What we put there is plain files and sockets; applications have a folder each, where they may do as they like. */
+static void empty(int dir, int depth)
 {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
@@ -86,10 +89,24 @@ static void empty(int dir)
     if (!d)
         return;
     while ((entry = readdir(d))) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            unlinkat(dir, entry->d_name, 0);
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (unlinkat(dir, entry->d_name, 0) && (errno == EISDIR || errno == EPERM))
+            empty_and_remove(dir, entry->d_name, depth);
     }
     closedir(d);
+}
+
+/* Never through a symbolic link, and no deeper than anybody honest goes. */
+static void empty_and_remove(int dir, const char *name, int depth)
+{
+    int fd = depth < DEPTH ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+    if (fd >= 0) {
+        empty(fd, depth + 1);
+        close(fd);
+    }
+    unlinkat(dir, name, AT_REMOVEDIR);
 }
 
 /* A directory whose lock is free belongs to an instance that died without cleaning up. */
@@ -113,7 +130,7 @@ static void remove_stale(int registry, const char *registry_path)
             ag_log(AG_LOG_NOTICE, "PSG0001", "instance.stale_removed: %s/%s was left by a helper that is gone", registry_path, entry->d_name);
             each_noted(dir, NOTED, SIGKILL);
             each_noted(dir, INHERITED, SIGKILL);
-            empty(dir);
+            empty(dir, 0);
             unlinkat(registry, entry->d_name, AT_REMOVEDIR);
         }
         if (lock >= 0)
@@ -334,9 +351,14 @@ void hp_instance_end_inherited(hp_instance_t *instance)
     each_noted(instance->dir, INHERITED, SIGKILL);
 }
 
+void hp_instance_drop(hp_instance_t *instance, const char *name)
+{
+    empty_and_remove(instance->dir, name, 0);
+}
+
 void hp_instance_remove(hp_instance_t *instance)
 {
     if (instance->dir >= 0)
-        empty(instance->dir);
+        empty(instance->dir, 0);
     rmdir(instance->path);
 }

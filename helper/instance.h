@@ -35,6 +35,9 @@ void hp_instance_forget(hp_instance_t *instance, pid_t pid, unsigned long long s
 int hp_instance_inherit(hp_instance_t *instance);
 void hp_instance_end_inherited(hp_instance_t *instance);
 
+/* Removes a folder of this name in the directory with all that an application has put there; that there is none does not matter. */
+void hp_instance_drop(hp_instance_t *instance, const char *name);
+
 /* Removes the directory and what is in it. */
 void hp_instance_remove(hp_instance_t *instance);
 

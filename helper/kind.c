@@ -8,8 +8,10 @@ static const hp_kind_t kinds[] = {
      .title = "Passenger PythonApp", .stacks = 1},
     {.name = "ruby", INTERPRETER(ruby, "PassengerRuby"), .interpreters = {"ruby"}, .title = "Passenger RubyApp"},
     {.name = "nodejs", INTERPRETER(nodejs, "PassengerNodejs"), .interpreters = {"node", "nodejs"}, .loader = "node-loader.js",
-     .title = "Passenger NodeApp", .advice = "it must call listen() on an http.Server"},
+     .title = "Passenger NodeApp", .advice = "; it must call listen() on an http.Server"},
     {.name = "meteor", INTERPRETER(ruby, "PassengerRuby"), .interpreters = {"ruby"}, .title = "Passenger MeteorApp"},
+    {.name = HP_KIND_GENERIC, INTERPRETER(app_start_command, "PassengerAppStartCommand"), .title = "Passenger App", .by_signal = 1,
+     .advice = "; it must stay in the foreground and listen on $PORT, or at $PASSENGER_SOCKET"},
 };
 
 const hp_kind_t *hp_kind_find(const char *name)
@@ -19,6 +21,13 @@ const hp_kind_t *hp_kind_find(const char *name)
             return &kinds[i];
     }
     return NULL;
+}
+
+const char *hp_kind_advice(const char *name)
+{
+    const hp_kind_t *kind = hp_kind_find(name);
+
+    return kind && kind->advice ? kind->advice : "";
 }
 
 const char *hp_kind_interpreter(const hp_kind_t *kind, const ag_options_t *options)

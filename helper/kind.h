@@ -11,12 +11,18 @@ typedef struct {
     const char *loader;              /* file in the loaders' folder; NULL: this version has none */
     const char *title;               /* of the process */
     apr_size_t option_offset;        /* of the interpreter in ag_options_t */
-    const char *advice;              /* what an application must do to become ready; NULL: nothing that could be forgotten */
+    const char *advice;              /* "; " and what an application must do to become ready; NULL: nothing that could be forgotten */
+    int by_signal;                   /* it does not know the pipe whose end tells loaders to leave, but SIGTERM */
     int stacks;                      /* the loader writes where the application is to its log on SIGQUIT */
 } hp_kind_t;
 
+#define HP_KIND_GENERIC "generic" /* has a command of its own instead of interpreter and loader */
+
 /* NULL if there is no such kind. */
 const hp_kind_t *hp_kind_find(const char *name);
+
+/* The advice for an application of this kind that did not become ready, or "". */
+const char *hp_kind_advice(const char *name);
 
 /* The configured interpreter, or NULL. */
 const char *hp_kind_interpreter(const hp_kind_t *kind, const ag_options_t *options);

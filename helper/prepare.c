@@ -3,6 +3,7 @@
 #include "apr-glue/settings.h"
 #include "apr-glue/text.h"
 #include "helper/env.h"
+#include "helper/generic.h"
 #include "helper/kind.h"
 #include "helper/path.h"
 #include "helper/spec.h"
@@ -15,6 +16,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -32,6 +34,7 @@ typedef struct {
     const hp_kind_t *kind;
     hp_user_t user;
     hp_env_user_t passwd;
+    const char *folder;
 } prepare_t;
 
 /* Says why, in the form in which loaders do, and ends: a refused start looks to everybody like any other start that failed. */
@@ -133,6 +136,15 @@ static void choose_user(prepare_t *w)
         w->passwd.home = apr_pstrdup(w->p, pw->pw_dir);
         w->passwd.shell = apr_pstrdup(w->p, pw->pw_shell);
     }
+}
+
+/* Its owner may do everything there, the core may pass, nobody else may do anything. Without it there is still the port. */
+static void make_folder(prepare_t *w, gid_t core)
+{
+    int root = geteuid() == 0;
+
+    if (mkdir(w->folder, 0700) || (root && (chown(w->folder, w->user.uid, core) || chmod(w->folder, 0710))))
+        w->folder = NULL;
 }
 
 /* Root's rights end here. Every step is checked, and then whether it really happened (reliability depends on no return value alone). */
@@ -283,35 +295,73 @@ static void limits(void)
     }
 }
 
+/* What makes an application of the kinds that have loaders. */
+static const char *const *loader_command(const prepare_t *w)
+{
+    const char **argv = apr_pcalloc(w->p, 3 * sizeof *argv);
+
+    if (!*w->spec->startup_file)
+        fail("The application %s has no startup file. Name it with PassengerStartupFile.", w->spec->app_root);
+    argv[0] = interpreter(w);
+    argv[1] = loader(w);
+    return argv;
+}
+
+/* Only the server's own configuration says which programs are run: a request, which names this one, may come from anybody in a child of Apache. */
+static const char *const *own_command(const prepare_t *w)
+{
+    const char *command = w->options->app_start_command, *reason = "";
+    const char *const *argv;
+
+    if (!command || !*command)
+        fail("The application %s has no start command.", w->spec->app_root);
+    if (!ag_settings_granted(w->settings, w->kind->option, command, w->spec->app_root))
+        fail("The start command of %s was not run: the server's configuration does not name it for that folder. PassengerAppStartCommand has no "
+             "effect in .htaccess.",
+             w->spec->app_root);
+    ag_child_close_from(SOCKET_FD);
+    argv = hp_generic_begin(command, w->folder, &reason, w->p);
+    if (!argv)
+        fail("The application %s was not started: %s.", w->spec->app_root, reason);
+    return argv;
+}
+
 static __attribute__((noreturn)) void run(const prepare_t *w)
 {
-    apr_array_header_t *refused;
-    const char *const *env = hp_env_make(w->spec, w->options, &w->passwd, &refused, w->p);
-    const char *program = interpreter(w), *script = loader(w), *shell = login_shell(w);
-    const char *direct[] = {program, script, NULL};
-    const char *through[] = {shell, "-lc", "exec \"$@\"", "passenger", program, script, NULL};
+    apr_array_header_t *refused, *through = apr_array_make(w->p, 16, sizeof(const char *));
+    const char *const *env = hp_env_make(w->spec, w->options, &w->passwd, &refused, w->p), *const *direct;
+    const char *shell = login_shell(w);
 
     for (int i = 0; i < refused->nelts; i++)
         dprintf(2, "SetEnv %s was not put into the process environment: a variable of that name is not taken from the web server\n",
                 APR_ARRAY_IDX(refused, i, const char *));
     ag_child_close_from(SOCKET_FD + 1);
+    direct = w->kind->loader ? loader_command(w) : own_command(w);
+    APR_ARRAY_PUSH(through, const char *) = shell;
+    APR_ARRAY_PUSH(through, const char *) = "-lc";
+    APR_ARRAY_PUSH(through, const char *) = "exec \"$@\"";
+    APR_ARRAY_PUSH(through, const char *) = "passenger";
+    for (const char *const *arg = direct; arg == direct || arg[-1]; arg++)
+        APR_ARRAY_PUSH(through, const char *) = *arg;
     if (shell)
-        ag_child_exec(shell, through, env);
-    fail("%s cannot be run: %s", program, strerror(ag_child_exec(program, direct, env)));
+        ag_child_exec(shell, (const char *const *)through->elts, env);
+    fail("%s cannot be run: %s", direct[0], strerror(ag_child_exec(direct[0], direct, env)));
 }
 
-int hp_prepare_run(void)
+int hp_prepare_run(const char *folder, const char *gid)
 {
-    prepare_t w = {0};
+    prepare_t w = {.folder = folder};
 
     ag_child_close_from(ORDERS_FD + 1);
     umask(022);
     apr_pool_create(&w.p, NULL);
     read_orders(&w);
     w.kind = hp_kind_find(w.spec->kind);
-    if (!w.kind || !w.kind->loader)
+    if (!w.kind || (!w.kind->loader && strcmp(w.kind->name, HP_KIND_GENERIC) != 0))
         fail("This version of mod_passenger does not start applications of type %s.", w.spec->kind);
     choose_user(&w);
+    if (!w.kind->loader)
+        make_folder(&w, (gid_t)strtoul(gid, NULL, 10));
     limits();
     become_user(&w);
     enter_folder(&w);

@@ -4,6 +4,7 @@
 #include "helper/greeting.h"
 #include "helper/kind.h"
 #include "helper/msg.h"
+#include "helper/own_socket.h"
 #include "helper/usage.h"
 #include <apr_strings.h>
 #include <errno.h>
@@ -109,6 +110,18 @@ static void look_up_user(hp_process_t *process)
     process->uid = stat(path, &st) == 0 ? st.st_uid : (uid_t)-1;
 }
 
+/* Takes the place of the socket that loaders are given, which such an application does not know. */
+static void hold_socket(hp_process_t *process)
+{
+    const char *address = process->handshake.address;
+    int fd = strncmp(address, "unix:", 5) == 0 ? hp_own_socket_open(address + 5, process->ctx->settings, process->id, process->uid) : -1;
+
+    if (fd >= 0) {
+        close(process->sock);
+        process->sock = fd;
+    }
+}
+
 static void on_ready(hp_process_t *process)
 {
     ag_loop_timer_stop(process->timer);
@@ -127,6 +140,7 @@ static void on_ready(hp_process_t *process)
     process->last_used = ag_loop_now();
     process->noted = ~0UL;
     look_up_user(process);
+    hold_socket(process);
     while (process->sticky_id == 0 && getrandom(&process->sticky_id, sizeof process->sticky_id, 0) > 0)
         process->sticky_id &= INT32_MAX;
     hp_process_note(process);
@@ -151,9 +165,20 @@ static void log_output(hp_process_t *process, const char *line, apr_size_t len)
     ag_log_output(prefix, line, len);
 }
 
+static void keep_line(hp_process_t *process, const char *line, apr_size_t len)
+{
+    if (process->state == HP_PROCESS_STARTING)
+        append(&process->words, &process->words_len, line, len);
+    log_output(process, line, len);
+}
+
 static void take_line(hp_process_t *process, const char *line, apr_size_t len)
 {
-    switch (process->handshake.reason ? HP_HANDSHAKE_OUTPUT : hp_handshake_line(&process->handshake, line, len)) {
+    hp_handshake_event_t event = process->handshake.reason ? HP_HANDSHAKE_OUTPUT : hp_handshake_line(&process->handshake, line, len);
+    int blank = process->blank;
+
+    process->blank = 0;
+    switch (event) {
     case HP_HANDSHAKE_NOTHING:
         return;
     case HP_HANDSHAKE_GREETED:
@@ -172,9 +197,12 @@ static void take_line(hp_process_t *process, const char *line, apr_size_t len)
     case HP_HANDSHAKE_OUTPUT:
         break;
     }
-    if (process->state == HP_PROCESS_STARTING)
-        append(&process->words, &process->words_len, line, len);
-    log_output(process, line, len);
+    if (blank)
+        keep_line(process, "", 0);
+    /* Before a loader's line an empty one only ends what the application has printed of a line. */
+    process->blank = len == 0 && event == HP_HANDSHAKE_OUTPUT && process->state == HP_PROCESS_STARTING;
+    if (!process->blank)
+        keep_line(process, line, len);
 }
 
 /* Cuts what came into lines; one that is too long is cut too. */
@@ -227,21 +255,13 @@ static void on_output(void *baton, int events)
         ag_loop_io_destroy(&process->out_io); /* it closed its output; that is no reason to end it */
 }
 
-static void fail_late(hp_process_t *process)
-{
-    const hp_kind_t *kind = hp_kind_find(process->spec->kind);
-    const char *advice = kind ? kind->advice : NULL;
-
-    fail(process, apr_psprintf(process->p, "spawn.timeout: the application was not ready after %d seconds (PassengerStartTimeout)%s%s",
-                               process->spec->options->start_timeout, advice ? "; " : "", advice ? advice : ""));
-}
-
 static void on_timer(void *baton)
 {
     hp_process_t *process = baton;
 
     if (process->state == HP_PROCESS_STARTING)
-        fail_late(process);
+        fail(process, apr_psprintf(process->p, "spawn.timeout: the application was not ready after %d seconds (PassengerStartTimeout)%s",
+                                   process->spec->options->start_timeout, hp_kind_advice(process->spec->kind)));
     else if (process->suspect && process->state == HP_PROCESS_DRAINING && !process->answered)
         fail(process, "app.unreachable: the application said that it is ready, but takes no connections");
     else if (process->suspect && process->state == HP_PROCESS_DRAINING)
@@ -334,6 +354,7 @@ hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heri
     }
     /* From here on it is as if we had seen its handshake. */
     apr_cpystrn(process->handshake.address, address, sizeof process->handshake.address);
+    hold_socket(process);
     process->handshake.reason = "over";
     process->state = HP_PROCESS_READY;
     return process;
@@ -366,7 +387,8 @@ static const char *why_ended(const hp_process_t *process, int status)
     if (WIFSIGNALED(status))
         return apr_psprintf(process->p, "the application was ended by signal %d (%s) before it was ready", WTERMSIG(status),
                             strsignal(WTERMSIG(status)));
-    return apr_psprintf(process->p, "the application exited with code %d before it was ready", WEXITSTATUS(status));
+    return apr_psprintf(process->p, "the application exited with code %d before it was ready%s", WEXITSTATUS(status),
+                        WEXITSTATUS(status) == 0 ? hp_kind_advice(process->spec->kind) : "");
 }
 
 static void log_end(const hp_process_t *process, int status)
@@ -402,9 +424,11 @@ void hp_process_exited(hp_process_t *process, int status)
 
 static void finish(hp_process_t *process)
 {
+    const hp_kind_t *kind = hp_kind_find(process->spec->kind);
+
     close_idle(process);
     transit(process, HP_PROCESS_ENDING, "finished");
-    order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_FINISH);
+    order(process, HP_MSG_SIGNAL, kind && kind->by_signal ? HP_MSG_SIGNAL_TERM : HP_MSG_SIGNAL_FINISH);
     ag_loop_timer_start(process->timer, FINISH_LIMIT);
 }
 

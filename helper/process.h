@@ -74,6 +74,7 @@ struct hp_process_t {
     ag_loop_timer_t *timer; /* of the start, later of the end */
     char *line;             /* the beginning of an output line */
     apr_size_t line_len;
+    int blank;              /* an empty one came last, and is not dealt with yet */
     char *words;            /* of the application before it was ready: for the report */
     apr_size_t words_len;
     apr_size_t logged; /* bytes of output */

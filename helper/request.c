@@ -166,7 +166,7 @@ static void answer_plainly(hp_conn_t *conn, int status, const char *fields)
 
 static hp_group_t *find_group(hp_pool_t *pool, const hp_conn_t *conn, const hp_head_t *head, const hp_pool_options_t *known)
 {
-    hp_config_t config = {.name = head->group, .app_root = head->app_root, .kind = head->kind, .startup_file = head->startup,
+    hp_config_t config = {.name = head->group, .app_root = head->app_root, .kind = head->kind, .startup_file = head->startup ? head->startup : "",
                                 .base_uri = head->base_uri ? head->base_uri : "", .options = known->options, .digest = known->digest,
                                 .spawn_digest = known->spawn_digest, .config_generation = hp_conn_config_generation(conn)};
     hp_group_t *group = hp_pool_group(pool, &config);
@@ -195,7 +195,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     hp_exchange_t *r;
     apr_status_t rv;
 
-    if (hp_head_parse(&head, in->pairs, in->len) != APR_SUCCESS || !head.group || !head.app_root || !head.kind || !head.startup || !head.digest ||
+    if (hp_head_parse(&head, in->pairs, in->len) != APR_SUCCESS || !head.group || !head.app_root || !head.kind || !head.digest ||
         head.content_length < 0) {
         ag_log(AG_LOG_WARN, "PSG0155", "link.protocol: a request without the pairs that say which application it is for");
         answer_plainly(conn, 400, "");

@@ -246,6 +246,19 @@ static void take_bytes(hp_exchange_t *r, const char *data, apr_size_t len)
     }
 }
 
+/* May be repeated if nobody knows whether it was executed (RFC 9110 9.2.2, 9112 9.3.1). */
+static int idempotent(const hp_exchange_t *r)
+{
+    static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+    const char *method = hp_process_work_value(&r->waiter.work, "REQUEST_METHOD");
+
+    for (apr_size_t i = 0; i < AG_LEN(methods); i++) {
+        if (strcmp(method, methods[i]) == 0)
+            return 1;
+    }
+    return 0;
+}
+
 static void response_ended(hp_exchange_t *r, apr_status_t rv)
 {
     if (r->begun && r->framing == HP_HEAD_CLOSE && rv == APR_EOF) {
@@ -255,7 +268,7 @@ static void response_ended(hp_exchange_t *r, apr_status_t rv)
         return;
     }
     /* A unix socket whose peer closed it with bytes unread says so: then the request was not taken (unix(7) resets such a stream). */
-    if (rv == ECONNRESET && hp_exchange_again(r, 0))
+    if ((r->link->tcp ? r->link->kept && idempotent(r) : rv == ECONNRESET) && hp_exchange_again(r, 0))
         return;
     if (r->begun && r->framing == HP_HEAD_LENGTH)
         hp_exchange_fail(r, "app.short_body: it sent less than its Content-Length", 0);

@@ -548,7 +548,7 @@ int hp_watchdog_run(const char *state)
     w->doors.instance = w->instance;
     if (APR_SUCCESS != (rv = hp_doors_open(&w->doors, w->settings, p, &reason)))
         return give_up(w, reason);
-    w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, p);
+    w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, w->core_gid, p);
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
     w->prestart = hp_prestart_create(w->loop, w->self.path, w->core_uid, w->core_gid, p);
     hp_prestart_settings(w->prestart, w->settings);
