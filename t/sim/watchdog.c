@@ -304,7 +304,7 @@ static void account(const message_t *message)
         group->told_startup = group->startup_stamp;
         group->told_at = sim.now;
     }
-    if (group && (group->always || sim.now - group->told_at < 15 * SECOND))
+    if (group && (group->always || sim.now - group->told_at < 90 * SECOND))
         sim_checks_fresh(group); /* the core may not have believed the first answer, which was for an earlier question */
     if (message->type == HP_MSG_ADOPT) {
         sim_counts.adopted++;
