@@ -147,7 +147,7 @@ static __attribute__((noreturn)) void look_out(const place_t *place, pid_t appli
 /* A single program takes the shell's place, so that it gets the signals; anything else needs the shell. */
 static const char *shell_text(const char *command, apr_pool_t *p)
 {
-    static const char *const shells_own[] = {"exec", "if", "for", "while", "until", "case", "exit", "cd", ".", "eval", "set", "trap", "command", "wait"};
+    static const char *const shells_own[] = {"exec", "if", "for", "while", "until", "case", "exit", "cd", ".", "eval", "set", "trap"};
     const char *first = command + strspn(command, " \t");
     apr_size_t len = strcspn(first, " \t");
 

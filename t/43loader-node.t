@@ -271,7 +271,7 @@ sub errors_later {
 sub ends {
     my $h = Harness->new(mpm => $mpm);
     my $say = 'console.log("TOLD");';
-    my $serve = sub { "const server = require('http').createServer((q, r) => setTimeout(() => r.end('' + process.pid), q.url === '/slow' ? 700 : 0)).listen(3000);\n$_[0]\n" };
+    my $serve = sub { "const server = require('http').createServer((q, r) => { if (q.url === '/slow') console.log('slow begins'); setTimeout(() => r.end('' + process.pid), q.url === '/slow' ? 700 : 0); }).listen(3000);\n$_[0]\n" };
     my %app = (
         plain => { 'app.js' => $serve->('process.on("exit", (code) => console.log("exit with", code)); setInterval(() => {}, 1000);') },
         event => { 'app.js' => $serve->("PhusionPassenger.on('exit', () => { console.log('TOLD by event'); process.exit(0); });") },
@@ -293,7 +293,7 @@ sub ends {
     $h->allow_log(qr/PSG0103: app\.exited: .*code=0/);
     my $c = $h->client;
     $c->write_request('GET', '/slow', Host => 'plain');
-    select undef, undef, undef, 0.3;
+    wait_for { $h->log_text =~ /output: slow begins/ } 'it to be served';
     my $begin = time;
     kill TERM => $pid{plain};
     is $c->read_response('GET')->body, $pid{plain}, 'SIGTERM lets the request be answered';

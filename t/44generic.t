@@ -265,7 +265,7 @@ sub failures {
 # It does not know what the end of its input means: it is told by SIGTERM, and whatever it started goes with it.
 sub ends {
     my $h = Harness->new(mpm => $mpm);
-    my $conf = hosts($h, { one => 'python3 server.py', shell => 'sleep 1000 & python3 server.py; true', socket => 'python3 server.py socket' }, 'PassengerRollingRestarts off');
+    my $conf = hosts($h, { one => 'python3 server.py', shell => 'tail -f /dev/null & python3 server.py; true', socket => 'python3 server.py socket' }, 'PassengerRollingRestarts off');
     $h->start(conf => $conf);
     my %before = map { ($_ => $h->get('/', Host => $_)->json->{pid}) } qw(one shell socket);
     my ($folder) = $h->get('/', Host => 'socket')->json->{env}{PASSENGER_SOCKET} =~ m{^(.*)/};
@@ -280,7 +280,7 @@ sub ends {
         soon { !Proc::alive($before{$name}) } '... and gone', 10;
     }
     is slurp("$h->{root}/apps/one/left"), 'x', 'it was told, once';
-    soon { 1 == grep { "@{ $_->{cmdline} }" eq 'sleep 1000' } $h->processes } 'what the shell has started went too', 10;
+    soon { 1 == grep { "@{ $_->{cmdline} }" eq 'tail -f /dev/null' } $h->processes } 'what the shell has started went too', 10;
     soon { !-e $folder } 'the folder of its socket is gone', 5;
     ok -e '/etc/passwd', '... and nothing else';
     my $begin = time;
@@ -310,7 +310,7 @@ sub foreign {
     # It says so itself, as a loader would.
     my $lie = "printf '!> Ready\\n!> socket: main;tcp://127.0.0.1:$port;http;0\\n!> \\n'; exec tail -f /dev/null";
     my $path = "printf '!> Ready\\n!> socket: main;unix:/run/dbus/system_bus_socket;http;0\\n!> \\n'; exec tail -f /dev/null";
-    $h->start(conf => hosts($h, { port => "sleep 0.2; $lie", path => "sleep 0.2; $path" }, 'PassengerStartTimeout 5'));
+    $h->start(conf => hosts($h, { port => $lie, path => $path }, 'PassengerStartTimeout 5'));
     $h->allow_log(qr/PSG0200: app\.foreign_port/, qr/PSG0113: spawn\.failed/, qr/PSG010[0-9]/, qr/PSG01[15]\d/);
     for my $host (qw(port path)) {
         my $r = $h->get('/secret', Host => $host);
