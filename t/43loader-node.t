@@ -60,6 +60,14 @@ sub basics {
     is $process->{fds}{0}, '/dev/null', '... with an empty input';
     like $process->{title}, qr/^Passenger NodeApp: \Q$app\E/, '... and a title';
     is getpwuid($h->get('/')->json->{uid}), $h->app_user, '... as its owner' unless $>;
+    $h->finish;
+
+    # Below a path the application sees all of it.
+    my $below = Harness->new(mpm => $kind);
+    my $dir = $below->copy_app('node', 'sub');
+    $below->start(conf => "Alias /sub $dir/public\n<Location /sub>\nPassengerBaseURI /sub\nPassengerAppRoot $dir\n</Location>");
+    is $below->get('/sub/a/b?c=d')->json->{url}, '/sub/a/b?c=d', 'a base URI is part of the target';
+    is $below->get('/sub')->json->{url}, '/sub', '... alone too';
 }
 
 sub bodies {
