@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,6 +138,8 @@ apr_status_t ag_sock_connect_port(int *pfd, int port, int v6)
         return errno;
     if (connect(fd, v6 ? (struct sockaddr *)&in6 : (struct sockaddr *)&in, v6 ? sizeof in6 : sizeof in))
         rv = errno;
+    /* Neither end has to save packets on a line. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     /* On one machine a refusal has come by now. */
     if (rv == EINPROGRESS)
         rv = ag_sock_error(fd);

@@ -51,34 +51,38 @@ static apr_status_t connect_path(int *pfd, const hp_process_t *process, const ch
     if (rv != APR_SUCCESS)
         return rv;
     rv = ag_sock_peer(*pfd, &uid, &pid);
-    if (rv == APR_SUCCESS && (loader ? pid != process->pid : uid != process->uid))
+    if (rv == APR_SUCCESS && (loader ? pid != process->pid : uid != process->uid && process->uid != (uid_t)-1))
         rv = EPERM;
     if (rv != APR_SUCCESS)
         close(*pfd);
     return rv;
 }
 
-/* A port too: whoever may listen there by now must not get what is meant for this application. Root is nobody's enemy, and starts containers. */
-static apr_status_t connect_port(int *pfd, const hp_process_t *process, const char *text, int v6)
+/* A port too: whoever may listen there by now must not get what is meant for this application. Root is nobody's enemy, and starts containers.
+ * Where /proc hides whose process it is (hidepid), that is whoever listens first. */
+static apr_status_t connect_port(int *pfd, hp_process_t *process, const char *text, int v6)
 {
-    int port = (int)strtol(text, NULL, 10), fd;
+    int port = (int)strtol(text, NULL, 10), fd = -1;
     apr_status_t rv = port > 0 && port <= 65535 ? ag_sock_connect_port(&fd, port, v6) : EINVAL;
-    uid_t owner;
+    uid_t owner = HP_PORT_NOBODY;
 
-    if (rv != APR_SUCCESS)
-        return rv;
-    owner = hp_port_owner(port, v6);
-    if (owner == HP_PORT_NOBODY || (owner != process->uid && owner != 0)) {
+    if (rv == APR_SUCCESS)
+        rv = hp_port_owner(&owner, port, v6);
+    if (rv == APR_SUCCESS && process->uid == (uid_t)-1)
+        process->uid = owner;
+    if (rv == APR_SUCCESS && (owner == HP_PORT_NOBODY || (owner != process->uid && owner != 0))) {
         ag_log(AG_LOG_ERROR, "PSG0200", "app.foreign_port: process %ld of %s listens on port %d, it said, but that is uid %ld's",
                (long)process->pid, process->spec->app_root, port, (long)owner);
-        close(fd);
-        return EPERM;
+        rv = EPERM;
     }
-    *pfd = fd;
-    return APR_SUCCESS;
+    if (rv == APR_SUCCESS)
+        *pfd = fd;
+    else if (fd >= 0)
+        close(fd);
+    return rv;
 }
 
-static apr_status_t connect_process(int *pfd, const hp_process_t *process)
+static apr_status_t connect_process(int *pfd, hp_process_t *process)
 {
     static const char tcp[] = "tcp://127.0.0.1:", tcp6[] = "tcp://[::1]:";
     const char *address = process->handshake.address;

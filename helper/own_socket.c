@@ -31,7 +31,7 @@ int hp_own_socket_open(const char *path, const ag_settings_t *settings, uint64_t
     int fd = is_of(path, settings, id) ? open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
     struct stat st;
 
-    if (fd >= 0 && (fstat(fd, &st) || !S_ISSOCK(st.st_mode) || st.st_uid != uid)) {
+    if (fd >= 0 && (fstat(fd, &st) || !S_ISSOCK(st.st_mode) || (st.st_uid != uid && uid != (uid_t)-1))) {
         close(fd);
         fd = -1;
     }

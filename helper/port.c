@@ -1,5 +1,6 @@
 #include "helper/port.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,23 +47,28 @@ int hp_port_row(hp_port_found_t *found, const char *row, int row_v6, int port, i
 }
 
 /* The kernel lists listening sockets first, and makes the list as it is read: what follows them is never made. */
-static void look(hp_port_found_t *found, const char *list, int row_v6, int port, int v6)
+static apr_status_t look(hp_port_found_t *found, const char *list, int row_v6, int port, int v6)
 {
     FILE *f = fopen(list, "re");
     char row[512];
 
-    while (f && fgets(row, sizeof row, f) && hp_port_row(found, row, row_v6, port, v6))
+    if (!f)
+        return errno;
+    while (fgets(row, sizeof row, f) && hp_port_row(found, row, row_v6, port, v6))
         continue;
-    if (f)
-        fclose(f);
+    fclose(f);
+    return APR_SUCCESS;
 }
 
-uid_t hp_port_owner(int port, int v6)
+apr_status_t hp_port_owner(uid_t *puid, int port, int v6)
 {
     hp_port_found_t found = {0, HP_PORT_NOBODY};
+    apr_status_t rv = look(&found, "/proc/net/tcp", 0, port, v6);
 
-    look(&found, "/proc/net/tcp", 0, port, v6);
-    if (found.rank == 0)
-        look(&found, "/proc/net/tcp6", 1, port, v6);
-    return found.uid;
+    if (rv == APR_SUCCESS && found.rank == 0)
+        rv = look(&found, "/proc/net/tcp6", 1, port, v6);
+    /* There may be no IPv6. */
+    if (rv == APR_SUCCESS || (rv == ENOENT && !v6))
+        *puid = found.uid;
+    return rv == ENOENT && !v6 ? APR_SUCCESS : rv;
 }

@@ -16,7 +16,8 @@ typedef struct {
  * those after it are not of listening sockets. Sockets of two users at one address are nobody's. */
 int hp_port_row(hp_port_found_t *found, const char *row, int row_v6, int port, int v6);
 
-/* The user whose socket gets connections to this port of 127.0.0.1, or of ::1; HP_PORT_NOBODY if there is none. */
-uid_t hp_port_owner(int port, int v6);
+/* The user whose socket gets connections to this port of 127.0.0.1, or of ::1; HP_PORT_NOBODY if there is none. Fails if the list cannot be
+ * read. */
+apr_status_t hp_port_owner(uid_t *puid, int port, int v6) AG_MUST_CHECK;
 
 #endif

@@ -110,7 +110,7 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
     facts->app_root = spec->app_root;
     facts->root_owner = facts->root.st.st_uid;
     facts->file = facts->root;
-    if (*spec->startup_file && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
+    if (*spec->startup_file && w->kind->loader && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
         fail("The startup file %s cannot be found: %s. Put the application there, or name another with PassengerStartupFile.", startup,
              rv == EINVAL ? "a name with \"..\" is not taken" : ag_text_error(w->p, rv));
     facts->file_owner = facts->file.st.st_uid;

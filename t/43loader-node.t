@@ -13,7 +13,7 @@ for my $mpm (Harness->mpms) {
     subtest "$mpm: basics" => sub { basics($mpm) };
 }
 my $mpm = (Harness->mpms)[0];
-for my $part (qw(bodies fields broken starts failures errors_later ends connections processes restart)) {
+for my $part (qw(bodies fields broken starts failures errors_later ends connections processes busy restart)) {
     subtest $part => sub { no strict 'refs'; &$part() };
 }
 done_testing;
@@ -346,6 +346,17 @@ sub processes {
     $h->kill_core;
     soon { my $r = $h->get('/'); $r->status == 200 && grep { $_ == $r->json->{pid} } @before } 'they outlive the core', 10;
     is $h->post('/', 'abc')->json->{length}, 3, '... and are understood';
+}
+
+# A process whose event loop is busy gets help.
+sub busy {
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('node');
+    $h->start(conf => "DocumentRoot $app/public\nPassengerMaxPoolSize 2");
+    is $h->get('/')->status, 200, 'one process';
+    my @c = map { my $c = $h->client(timeout => 40); $c->write_request('GET', '/busy?s=2'); $c } 1 .. 4;
+    soon { my @apps = $h->apps; @apps == 2 } '... becomes two', 20;
+    is scalar(grep { $_->read_response('GET')->status == 200 } @c), 4, '... and all is answered';
 }
 
 sub restart {

@@ -77,6 +77,10 @@ attack(app_root => "$h->{root}/nowhere");
 attack(app_root => 'relative');
 attack(app_root => '');
 attack(app_root => $victim, kind => 'nonsense');
+attack(app_root => $victim, startup => '');
+attack(app_root => $victim, kind => 'generic');
+attack(app_root => $victim, kind => 'generic', startup => "$h->{root}/evil/python3", options => { app_start_command => 'id' });
+unlike $h->log_text, qr/output: uid=/, 'nothing of that runs';
 
 # What leads elsewhere a moment later: the attacker's links, to somebody's application and to a harmless interpreter.
 symlink $victim, "$h->{root}/evil/link" or die "symlink: $!";
