@@ -300,7 +300,7 @@ sub wrk {
 sub processes { my ($self) = @_; Proc::below($self->{root}) }
 sub helpers {
     my ($self, $role) = @_;
-    my @pids = sort { $a <=> $b } map { $_->{pid} } grep { $_->{helper} && $_->{cmdline}[1] eq $role } $self->processes;
+    my @pids = sort { $a <=> $b } map { $_->{pid} } grep { $_->{helper} && ($_->{cmdline}[1] // '') eq $role } $self->processes;
     return @pids;
 }
 sub watchdog  { ($_[0]->helpers('watchdog'))[0] }
