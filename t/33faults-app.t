@@ -94,7 +94,7 @@ sub killed {
     $h->allow_log(qr/PSG0(?:102|103|150|151|156|688)/);
     my $old = wait_for { $pid->() } 'a process' or return;
     kill KILL => $old;
-    soon { grep { $_ != $old && "@{ Proc::get($_)->{cmdline} }" =~ /wsgi/i && Proc::get($_)->{cwd} eq $app } $h->apps } 'another is started though nobody asks', 5;
+    soon { grep { $_->{pid} != $old && "@{ $_->{cmdline} }" =~ /wsgi/i && $_->{cwd} eq $app } map { Proc::get($_) // () } $h->apps } 'another is started though nobody asks', 5;
 
     my %broken = (
         'killed in a request' => [qw(kill)], 'ended in a request' => ['exit=0'], 'killed in the head' => ["send=HTTP/1.1 200 OK\r\nContent-Le", 'wait=0.05', 'kill'],

@@ -394,7 +394,7 @@ sub finish {
         $self->_zombies;
         my $alive = !$self->_gone;
         my @before = $self->processes;
-        push @before, grep { my $a = $_; !grep { $_->{pid} == $a->{pid} } @before } map { Proc::get($_) } $self->apps;
+        push @before, grep { my $a = $_; !grep { $_->{pid} == $a->{pid} } @before } map { Proc::get($_) // () } $self->apps;
         $self->stop if $alive;
         ok defined $self->{exit} && $self->{exit} == 0, "$name: Apache ended cleanly" or diag '  wait status ' . ($self->{exit} // 'none');
         $self->_nobody_left(@before);
