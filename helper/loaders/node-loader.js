@@ -165,6 +165,29 @@ function nameConnection(socket) {
         Object.defineProperty(socket, name, { value: value, configurable: true, enumerable: true, writable: true });
 }
 
+// What closeIdleConnections() does since Node.js 18.2.
+function trackConnections(server) {
+    const requests = new Map();
+    server.on('connection', function (socket) {
+        requests.set(socket, 0);
+        socket.once('close', function () { requests.delete(socket); });
+    });
+    server.prependListener('request', function (request, response) {
+        const socket = request.socket;
+        requests.set(socket, requests.get(socket) + 1);
+        response.once('close', function () {
+            if (requests.has(socket))
+                requests.set(socket, requests.get(socket) - 1);
+        });
+    });
+    server.closeIdleConnections = function () {
+        requests.forEach(function (count, socket) {
+            if (count === 0)
+                socket.destroy();
+        });
+    };
+}
+
 function take(server, asked) {
     state.server = server;
     state.port = asked.port;
@@ -173,6 +196,8 @@ function take(server, asked) {
         server.once('listening', asked.callback);
     server.once('listening', announce);
     server.prependListener('connection', nameConnection);
+    if (!server.closeIdleConnections)
+        trackConnections(server);
     // Idle connections are the helper's to close: otherwise one could end just when it is used.
     if (server.keepAliveTimeout === DEFAULT_KEEP_ALIVE)
         server.keepAliveTimeout = 0;
@@ -243,8 +268,7 @@ function replaceCluster() {
 function finish() {
     const server = state.server;
     function sweep() {
-        if (server.closeIdleConnections)
-            server.closeIdleConnections();
+        server.closeIdleConnections();
     }
     if (!server || !server.listening)
         exit(0);
