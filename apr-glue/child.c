@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -47,11 +48,35 @@ apr_status_t ag_child_exec(const char *path, const char *const *argv, const char
     return errno;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/* Closes what the child does not get: a parent that has no descriptor left can still have children. Without close_range, arrange does it. */
+static void make_room(const ag_child_t *child)
+{
+    int sorted[AG_CHILD_MAX_FDS];
+    unsigned next = 0;
+
+    memcpy(sorted, child->fds, (apr_size_t)child->nfds * sizeof *sorted);
+    qsort(sorted, (size_t)child->nfds, sizeof *sorted, by_number);
+    for (int i = 0; i < child->nfds; i++) {
+        if (sorted[i] < 0)
+            continue;
+        if ((unsigned)sorted[i] > next)
+            syscall(SYS_close_range, next, (unsigned)sorted[i] - 1, 0U);
+        next = (unsigned)sorted[i] + 1;
+    }
+    syscall(SYS_close_range, next, ~0U, 0U);
+}
+
 /* Puts each descriptor at its number; first away from the low numbers, so that none is overwritten before it is used. */
 static int arrange(const ag_child_t *child)
 {
     int high[AG_CHILD_MAX_FDS];
 
+    make_room(child);
     for (int i = 0; i < child->nfds; i++) {
         int fd = child->fds[i] >= 0 ? child->fds[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
         high[i] = fcntl(fd, F_DUPFD_CLOEXEC, 2 * AG_CHILD_MAX_FDS);

@@ -75,6 +75,9 @@ apr_status_t ag_parcel_recv(int fd, char *buf, ag_parcel_t *parcel)
 
     parcel->data = buf;
     parcel->map = NULL;
+    parcel->cut = rv == EMFILE;
+    if (parcel->cut && (parcel->len != sizeof ANNOUNCEMENT - 1 || memcmp(buf, ANNOUNCEMENT, parcel->len) != 0))
+        return APR_SUCCESS;
     if (rv != APR_SUCCESS || parcel->len != sizeof ANNOUNCEMENT - 1 || memcmp(buf, ANNOUNCEMENT, parcel->len) != 0)
         return rv;
     if (parcel->nfds == 0)

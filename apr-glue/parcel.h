@@ -12,6 +12,7 @@ typedef struct {
     apr_size_t len;
     int fds[AG_SOCK_MAX_FDS]; /* the caller's from now on */
     int nfds;
+    int cut;   /* it carried descriptors, for which this process had no room */
     void *map; /* NULL: none */
 } ag_parcel_t;
 
@@ -20,7 +21,8 @@ typedef struct {
 apr_status_t ag_parcel_send(int fd, const void *data, apr_size_t len, const int *fds, int nfds) AG_MUST_CHECK;
 
 /* Receives one; `buf` is for datagrams, AG_PARCEL_DATAGRAM bytes. Errors as ag_sock_recv; APR_EGENERAL also for memory that the sender
- * could still change. Nothing is to be released after an error. */
+ * could still change. EMFILE: the message travelled in memory that this process had no descriptor for, and is lost; others may come. Nothing is to
+ * be released after an error. */
 apr_status_t ag_parcel_recv(int fd, char *buf, ag_parcel_t *parcel) AG_MUST_CHECK;
 
 /* Gives the message's memory back; not its descriptors. */

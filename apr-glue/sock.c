@@ -234,10 +234,19 @@ apr_status_t ag_sock_recv(int fd, void *buf, apr_size_t size, apr_size_t *plen, 
     if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
         while (*pnfds > 0)
             close(fds[--*pnfds]);
-        return APR_EGENERAL;
+        if (msg.msg_flags & MSG_TRUNC)
+            return APR_EGENERAL;
     }
     *plen = (apr_size_t)n;
-    return APR_SUCCESS;
+    return msg.msg_flags & MSG_CTRUNC ? EMFILE : APR_SUCCESS;
+}
+
+int ag_sock_carries(int fd)
+{
+    struct msghdr msg = {0};
+
+    /* Without room for them the kernel says that they are there (unix(7)). */
+    return recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) >= 0 && (msg.msg_flags & MSG_CTRUNC);
 }
 
 static apr_status_t wait_for(int fd, short events, int timeout_ms)

@@ -17,6 +17,7 @@ typedef struct {
     apr_pool_t *p;    /* as long as the process */
     ag_loop_t *loop;
     hp_chan_t *watchdog;
+    hp_reserve_t *reserve; /* of descriptors */
     hp_chan_t *looker; /* NULL while there is none */
     const ag_settings_t *settings; /* the latest; replaced as a whole */
     hp_spool_store_t store;

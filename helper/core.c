@@ -126,7 +126,7 @@ static void take_message(hp_core_t *core, const char *data, apr_size_t len, cons
         hp_chan_tell(core->ctx.watchdog, HP_MSG_HELLO);
     } else if (type == HP_MSG_LOOKER && nfds == 1) {
         hp_chan_destroy(&core->ctx.looker);
-        core->ctx.looker = hp_chan_create(core->ctx.loop, fds[0], on_looker, core);
+        core->ctx.looker = hp_chan_create(core->ctx.loop, fds[0], NULL, on_looker, core);
     } else if (type == HP_MSG_ADMIN && nfds == 1) {
         hp_admin_listen(core->admin, fds[0]);
     } else if (type == HP_MSG_STOP) {
@@ -196,7 +196,8 @@ int hp_core_run(const char *uid, const char *gid)
     core->ctx.head = apr_pcalloc(p, sizeof *core->ctx.head);
     if (!core->ctx.loop || getrandom(core->ctx.key, sizeof core->ctx.key, 0) != sizeof core->ctx.key)
         return 1;
-    core->ctx.watchdog = hp_chan_create(core->ctx.loop, WATCHDOG_FD, on_watchdog, core);
+    core->ctx.reserve = hp_reserve_create(p);
+    core->ctx.watchdog = hp_chan_create(core->ctx.loop, WATCHDOG_FD, core->ctx.reserve, on_watchdog, core);
     core->pool = hp_pool_create(&core->ctx);
     core->server.ctx = &core->ctx;
     core->server.handler = &hp_request_handler;

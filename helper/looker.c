@@ -173,11 +173,8 @@ static apr_status_t give_up_rights(void)
 
 static void take_log(const ag_parcel_t *parcel)
 {
-    for (int i = 0; i < parcel->nfds; i++) {
-        dup2(parcel->fds[i], 1);
-        dup2(parcel->fds[i], 2);
-        close(parcel->fds[i]);
-    }
+    for (int i = 0; i < parcel->nfds; i++)
+        ag_log_take(parcel->fds[i]);
 }
 
 int hp_looker_run(void)

@@ -170,6 +170,20 @@ static void adopt(hp_pool_t *pool, ag_frame_reader_t *in, const int fds[3])
         hp_group_adopt(group, process);
 }
 
+/* No descriptor was left for what the watchdog sent about a process, which is of no use without. */
+static void end_lost(hp_pool_t *pool, uint64_t id)
+{
+    apr_pool_t *ptemp;
+    ag_frame_t *f;
+
+    apr_pool_create(&ptemp, pool->ctx->p);
+    f = ag_frame_create(ptemp, HP_MSG_SIGNAL);
+    ag_frame_put_u64(f, id);
+    ag_frame_put_u32(f, HP_MSG_SIGNAL_KILL);
+    hp_chan_send(pool->ctx->watchdog, f, NULL, 0);
+    apr_pool_destroy(ptemp);
+}
+
 static void process_news(hp_process_t *process, uint32_t type, ag_frame_reader_t *in, const int *fds)
 {
     const char *sentence;
@@ -203,18 +217,26 @@ static void stated(hp_pool_t *pool, ag_frame_reader_t *in)
 int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const int *fds, int nfds)
 {
     hp_process_t *process;
+    uint64_t id;
 
     switch ((hp_msg_t)type) {
     case HP_MSG_ADOPT:
         if (nfds == 3)
             adopt(pool, in, fds);
+        else
+            end_lost(pool, ag_frame_get_u64(in));
         return 1;
     case HP_MSG_SPAWNED:
     case HP_MSG_REFUSED:
     case HP_MSG_EXITED:
-        process = hp_process_find(pool->ctx, ag_frame_get_u64(in));
-        if (process && (type != HP_MSG_SPAWNED || nfds == 3))
+        id = ag_frame_get_u64(in);
+        process = hp_process_find(pool->ctx, id);
+        if (process && type == HP_MSG_SPAWNED && nfds != 3) {
+            end_lost(pool, id);
+            hp_process_refused(process, "the helper has no file descriptor left for it (fd.exhausted)");
+        } else if (process) {
             process_news(process, type, in, fds);
+        }
         return 1;
     case HP_MSG_STATED:
         stated(pool, in);

@@ -127,15 +127,20 @@ static void end_strays(void *baton)
     apr_pool_t *p;
     long pid;
 
+    if (!children) {
+        /* Too many open files, perhaps. */
+        if (now < strays->until)
+            ag_loop_timer_start(strays->timer, INTERVAL);
+        return;
+    }
     apr_pool_create(&p, strays->p);
     seen = apr_array_make(p, 4, sizeof(stray_t));
-    while (children && fscanf(children, "%ld", &pid) == 1) {
+    while (fscanf(children, "%ld", &pid) == 1) {
         uint64_t id = mark_of((pid_t)pid);
         if (id && !strays->lives(strays->baton, id))
             APR_ARRAY_PUSH(seen, stray_t) = end_stray(strays, (pid_t)pid, id, now);
     }
-    if (children)
-        fclose(children);
+    fclose(children);
     if (strays->seen_pool)
         apr_pool_destroy(strays->seen_pool);
     strays->seen_pool = p;

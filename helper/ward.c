@@ -78,11 +78,13 @@ void hp_ward_start(hp_ward_t *ward)
     ag_child_t child = {.argv = ward->role.argv, .fds = {-1, 2, 2, -1}, .nfds = 4};
     char why[120];
     int fds[2];
-    apr_status_t rv = ag_sock_pair(fds);
+    apr_status_t rv;
 
     hp_ward_kill(ward);
     ward->pid = 0;
     ag_loop_timer_stop(ward->timer);
+    hp_reserve_give(ward->role.reserve);
+    rv = ag_sock_pair(fds);
     if (rv == APR_SUCCESS) {
         child.fds[3] = fds[1];
         rv = ag_child_start(&child, &ward->pid);
@@ -90,6 +92,7 @@ void hp_ward_start(hp_ward_t *ward)
         if (rv != APR_SUCCESS)
             close(fds[0]);
     }
+    hp_reserve_take(ward->role.reserve);
     if (rv != APR_SUCCESS) {
         ag_log(AG_LOG_ERROR, "PSG0016", "helper.no_%s: %s; tried again in a second", ward->role.name, apr_strerror(rv, why, sizeof why));
         ag_loop_timer_start(ward->timer, PAUSE);

@@ -3,6 +3,7 @@
 #define HP_WARD_H
 
 #include "apr-glue/loop.h"
+#include "helper/reserve.h"
 
 typedef struct hp_ward_t hp_ward_t;
 
@@ -10,6 +11,7 @@ typedef struct {
     const char *name;           /* for the log */
     const char *const *argv;    /* as ag_child_t's; not copied */
     int follows;                /* it ends by itself, with code 0, when the process that it serves has gone */
+    hp_reserve_t *reserve;      /* for its start; NULL: none */
     void (*up)(void *baton, int fd); /* it was started; `fd`, which is the callee's, leads to its descriptor 3 */
     int (*down)(void *baton);   /* it has ended; 0: it is not to be started again */
     void *baton;

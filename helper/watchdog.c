@@ -8,6 +8,7 @@
 #include "helper/apps.h"
 #include "helper/doors.h"
 #include "helper/msg.h"
+#include "helper/parent.h"
 #include "helper/prestart.h"
 #include "helper/rights.h"
 #include "helper/strays.h"
@@ -15,14 +16,10 @@
 #include "helper/ward.h"
 #include <apr_strings.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define CTL_FD              3
 #define RELOAD_LIMIT        apr_time_from_sec(60)
 #define STOP_REQUESTS_LIMIT apr_time_from_sec(2) /* for requests in flight */
 #define STOP_APPS_LIMIT     apr_time_from_sec(3) /* between TERM and KILL */
@@ -54,34 +51,17 @@ typedef struct {
 
     uid_t core_uid;
     gid_t core_gid;
+    hp_reserve_t *reserve;
     hp_ward_t *core_ward, *looker_ward;
     hp_chan_t *core;
 
     ag_loop_timer_t *look, *stop_timer, *reload_timer;
 } hp_watchdog_t;
 
-/* -- to the Apache parent -- */
-
-static void tell_parent(hp_watchdog_t *w, uint32_t type, const char *text, int fd)
-{
-    apr_pool_t *ptemp;
-    ag_frame_t *f;
-    const char *data;
-    apr_size_t len;
-
-    apr_pool_create(&ptemp, w->p);
-    f = ag_frame_create(ptemp, type);
-    ag_frame_put_str(f, text);
-    data = ag_frame_data(f, &len);
-    /* A parent that can't take it is gone or will ask; its end of the socket tells. */
-    (void)!ag_sock_send(CTL_FD, data, len, &fd, fd >= 0 ? 1 : 0);
-    apr_pool_destroy(ptemp);
-}
-
-static int give_up(hp_watchdog_t *w, const char *sentence)
+static int give_up(const char *sentence)
 {
     ag_log(AG_LOG_ERROR, "PSG0010", "helper.failed: %s", sentence);
-    tell_parent(w, AG_CTL_FAILED, sentence, -1);
+    hp_parent_tell(AG_CTL_FAILED, sentence, -1);
     return 1;
 }
 
@@ -218,7 +198,7 @@ static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
     switch ((hp_msg_t)type) {
     case HP_MSG_HELLO:
         if (!w->announced)
-            tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->doors.requests);
+            hp_parent_tell(AG_CTL_READY, hp_instance_socket(w->instance), w->doors.requests);
         w->announced = 1;
         if (!w->prestarted)
             prestart(w, 0);
@@ -275,7 +255,7 @@ static void core_up(void *baton, int fd)
     hp_watchdog_t *w = baton;
     apr_status_t rv;
 
-    w->core = hp_chan_create(w->loop, fd, on_core_message, w);
+    w->core = hp_chan_create(w->loop, fd, w->reserve, on_core_message, w);
     send_settings(w);
     hp_ward_start(w->looker_ward);
     hp_apps_core(w->apps, w->core);
@@ -316,10 +296,12 @@ static void make_wards(hp_watchdog_t *w)
 {
     const char *uid = apr_psprintf(w->p, "%ld", (long)w->core_uid), *gid = apr_psprintf(w->p, "%ld", (long)w->core_gid);
     const char *core[] = {w->self.path, "core", uid, gid, NULL}, *looker[] = {w->self.path, "looker", NULL};
-    hp_ward_role_t core_role = {.name = "core", .argv = apr_pmemdup(w->p, core, sizeof core), .up = core_up, .down = core_down, .baton = w};
+    hp_ward_role_t core_role = {
+        .name = "core", .argv = apr_pmemdup(w->p, core, sizeof core), .reserve = w->reserve, .up = core_up, .down = core_down, .baton = w};
     hp_ward_role_t looker_role = {.name = "looker",
                                   .argv = apr_pmemdup(w->p, looker, sizeof looker),
                                   .follows = 1,
+                                  .reserve = w->reserve,
                                   .up = looker_up,
                                   .down = looker_down,
                                   .baton = w};
@@ -377,19 +359,13 @@ static void on_settings(hp_watchdog_t *w, const char *data, apr_size_t len, cons
     prestart(w, RELOAD_SETTLE);
 }
 
-static void close_all(ag_parcel_t *parcel)
-{
-    while (parcel->nfds > 0)
-        close(parcel->fds[--parcel->nfds]);
-}
-
 static void on_ctl(void *baton, int events)
 {
     hp_watchdog_t *w = baton;
     char buf[AG_PARCEL_DATAGRAM];
     ag_parcel_t parcel;
     ag_frame_reader_t in;
-    apr_status_t rv = ag_parcel_recv(CTL_FD, buf, &parcel);
+    apr_status_t rv = hp_parent_receive(w->reserve, buf, &parcel);
     uint32_t type;
 
     (void)events;
@@ -404,7 +380,7 @@ static void on_ctl(void *baton, int events)
     if (type == AG_CTL_SETTINGS)
         on_settings(w, parcel.data, parcel.len, parcel.fds, parcel.nfds);
     else
-        close_all(&parcel);
+        hp_parent_refuse(&parcel);
     ag_parcel_done(&parcel);
     if (type == AG_CTL_RELOADING)
         ag_loop_timer_start(w->reload_timer, RELOAD_LIMIT);
@@ -424,6 +400,11 @@ static void on_look(void *baton)
     if (w->phase != RUNNING)
         return;
     rv = hp_doors_look(&w->doors, w->settings, &made);
+    if (rv == EMFILE) {
+        hp_reserve_give(w->reserve);
+        rv = hp_doors_look(&w->doors, w->settings, &made);
+        hp_reserve_take(w->reserve);
+    }
     if (rv != APR_SUCCESS)
         ag_log(AG_LOG_ERROR, "PSG0018", "instance.lost: %s is gone and cannot be made again: %s", hp_instance_path(w->instance),
                ag_text_error(w->settings_pool, rv));
@@ -433,7 +414,7 @@ static void on_look(void *baton)
         send_fd(w, HP_MSG_ADMIN, w->doors.admin);
     if (made & HP_DOORS_REQUESTS) {
         send_fd(w, HP_MSG_LISTEN, w->doors.requests);
-        tell_parent(w, AG_CTL_READY, hp_instance_socket(w->instance), w->doors.requests);
+        hp_parent_tell(AG_CTL_READY, hp_instance_socket(w->instance), w->doors.requests);
     }
 }
 
@@ -461,7 +442,7 @@ static apr_status_t first_settings(hp_watchdog_t *w)
     apr_status_t rv;
 
     w->doors.requests = w->doors.admin = -1;
-    if (APR_SUCCESS != (rv = ag_sock_wait(CTL_FD, 10000)) || APR_SUCCESS != (rv = ag_parcel_recv(CTL_FD, buf, &parcel)))
+    if (APR_SUCCESS != (rv = ag_sock_wait(HP_PARENT_FD, 10000)) || APR_SUCCESS != (rv = hp_parent_receive(w->reserve, buf, &parcel)))
         return rv;
     if (parcel.nfds > 0)
         ag_log_take(parcel.fds[0]);
@@ -498,8 +479,8 @@ static void watch(hp_watchdog_t *w, int fresh)
     ag_loop_signal(w->loop, SIGTERM, on_signal, w);
     ag_loop_signal(w->loop, SIGINT, on_signal, w);
     ag_loop_orphans(w->loop, on_orphan, w);
-    ag_sock_nonblock(CTL_FD, 1);
-    w->ctl = ag_loop_io_create(w->loop, CTL_FD, AG_LOOP_READ, on_ctl, w);
+    ag_sock_nonblock(HP_PARENT_FD, 1);
+    w->ctl = ag_loop_io_create(w->loop, HP_PARENT_FD, AG_LOOP_READ, on_ctl, w);
 }
 
 /* What the first message brings, from the version before this one. */
@@ -530,24 +511,25 @@ int hp_watchdog_run(const char *state)
     const char *reason = NULL;
     apr_status_t rv;
 
-    hp_rights_harden(CTL_FD + 1, !state);
+    hp_rights_harden(HP_PARENT_FD + 1, !state);
     apr_pool_create(&p, NULL);
     w = apr_pcalloc(p, sizeof *w);
     w->p = p;
     rv = state ? inherited_settings(w, state, &in) : first_settings(w);
     if (rv != APR_SUCCESS)
-        return give_up(w, "the settings from Apache could not be read; module and helper are of different versions");
+        return give_up("the settings from Apache could not be read; module and helper are of different versions");
+    w->reserve = hp_reserve_create(p);
     hp_upgrade_note(&w->self, own_path(p));
     w->loop = ag_loop_create(p);
     if (!*w->self.path || !w->loop)
-        return give_up(w, "the kernel offers no event mechanism, or /proc is not mounted");
+        return give_up("the kernel offers no event mechanism, or /proc is not mounted");
     hp_rights_core_user(w->settings->web_user, &w->core_uid, &w->core_gid);
     rv = hp_instance_create(&w->instance, w->settings->registry_dir, w->settings->instance_dir, p, &reason);
     if (rv != APR_SUCCESS)
-        return give_up(w, reason);
+        return give_up(reason);
     w->doors.instance = w->instance;
     if (APR_SUCCESS != (rv = hp_doors_open(&w->doors, w->settings, p, &reason)))
-        return give_up(w, reason);
+        return give_up(reason);
     w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, w->core_gid, p);
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
     w->prestart = hp_prestart_create(w->loop, w->self.path, w->core_uid, w->core_gid, p);

@@ -202,7 +202,7 @@ sub both_killed {
     my $h = serve($mpm);
     my @apps = $h->apps;
     my ($watchdog, $core) = ($h->watchdog, $h->core);
-    $h->allow_log(qr/PSG0(?:013|514|511|683|001)/);
+    $h->allow_log(qr/PSG0(?:013|164|514|511|683|001)/);
     my $visitor = Fault::Visitor->new($h, '/');
     kill KILL => $watchdog, $core;
     wait_for { my $now = $h->watchdog; $now && $now != $watchdog && ($h->core // $core) != $core } 'another pair', 6;

@@ -1,6 +1,7 @@
 #include "apr-glue/parcel.c"
 #include "t/lib/tap.h"
 #include <stdlib.h>
+#include <sys/resource.h>
 
 static char buf[AG_PARCEL_DATAGRAM];
 
@@ -22,6 +23,38 @@ static void travel(int fds[2], apr_size_t len)
     close(got.fds[0]);
     ag_parcel_done(&got);
     free(data);
+}
+
+/* A process without room for descriptors loses them, and nothing else. */
+static void cut(int fds[2])
+{
+    struct rlimit before, none;
+    ag_parcel_t got;
+    int first = dup(fds[0]);
+
+    close(first);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = (rlim_t)first + 1; /* one is left, two come */
+    is_int(ag_parcel_send(fds[0], "small", 5, (int[]){0, 1}, 2), APR_SUCCESS, "two descriptors are sent");
+    is_int(ag_parcel_send(fds[0], "large", 5, NULL, 0), APR_SUCCESS, "... and a message without");
+    ok(ag_sock_carries(fds[1]), "... which is seen");
+    setrlimit(RLIMIT_NOFILE, &none);
+    is_int(ag_parcel_recv(fds[1], buf, &got), APR_SUCCESS, "... come where there is room for one");
+    setrlimit(RLIMIT_NOFILE, &before);
+    is_int(got.nfds, 0, "... are lost");
+    is_int(got.cut, 1, "... which is told");
+    is_int((long long)got.len, 5, "... but not the message");
+    is_int(dup(fds[0]), first, "... and nothing stays open");
+    close(first);
+    ok(!ag_sock_carries(fds[1]), "the next carries none");
+    is_int(ag_parcel_recv(fds[1], buf, &got), APR_SUCCESS, "... and comes");
+    is_int(got.cut, 0, "... whole");
+    is_int(ag_parcel_send(fds[0], calloc(1, AG_PARCEL_DATAGRAM + 1), AG_PARCEL_DATAGRAM + 1, NULL, 0), APR_SUCCESS, "memory is sent");
+    none.rlim_cur = (rlim_t)first;
+    setrlimit(RLIMIT_NOFILE, &none);
+    is_int(ag_parcel_recv(fds[1], buf, &got), EMFILE, "... and lost where there is no room");
+    setrlimit(RLIMIT_NOFILE, &before);
 }
 
 static void refused(int fds[2], int seals, off_t size, const char *what)
@@ -60,6 +93,7 @@ int main(void)
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EGENERAL, "... is refused");
     is_int(ag_sock_send(fds[0], ANNOUNCEMENT, 1, (int[]){0}, 1), APR_SUCCESS, "a descriptor that is no memory");
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EGENERAL, "... is refused");
+    cut(fds);
     close(fds[0]);
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EOF, "the end is the end");
     free(large);
