@@ -129,6 +129,8 @@ static void take_message(hp_core_t *core, const char *data, apr_size_t len, cons
         core->ctx.looker = hp_chan_create(core->ctx.loop, fds[0], NULL, on_looker, core);
     } else if (type == HP_MSG_ADMIN && nfds == 1) {
         hp_admin_listen(core->admin, fds[0]);
+    } else if (type == HP_MSG_PING) {
+        hp_chan_tell(core->ctx.watchdog, HP_MSG_PONG);
     } else if (type == HP_MSG_STOP) {
         stop(core);
     } else if (!hp_pool_news(core->pool, type, &in, fds, nfds)) {

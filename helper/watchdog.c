@@ -10,6 +10,7 @@
 #include "helper/msg.h"
 #include "helper/parent.h"
 #include "helper/prestart.h"
+#include "helper/pulse.h"
 #include "helper/rights.h"
 #include "helper/strays.h"
 #include "helper/upgrade.h"
@@ -54,6 +55,7 @@ typedef struct {
     hp_reserve_t *reserve;
     hp_ward_t *core_ward, *looker_ward;
     hp_chan_t *core;
+    hp_pulse_t pulse; /* of the core */
 
     ag_loop_timer_t *look, *stop_timer, *reload_timer;
 } hp_watchdog_t;
@@ -204,6 +206,9 @@ static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
             prestart(w, 0);
         w->prestarted = 1;
         break;
+    case HP_MSG_PONG:
+        hp_pulse_answer(&w->pulse);
+        break;
     case HP_MSG_PRESTART:
         prestart(w, 0);
         break;
@@ -256,6 +261,7 @@ static void core_up(void *baton, int fd)
     apr_status_t rv;
 
     w->core = hp_chan_create(w->loop, fd, w->reserve, on_core_message, w);
+    w->pulse = (hp_pulse_t){0};
     send_settings(w);
     hp_ward_start(w->looker_ward);
     hp_apps_core(w->apps, w->core);
@@ -319,7 +325,7 @@ static void on_reload_timer(void *baton)
 
 /* Another version was installed, and Apache has loaded its half of it: the other half takes over where we stand. Requests in flight are the old
  * core's; it ends after the last. */
-static void upgrade(hp_watchdog_t *w)
+static void upgrade(hp_watchdog_t *w, const char *settings, apr_size_t len)
 {
     ag_frame_t *state = ag_frame_create(w->settings_pool, AG_CTL_SETTINGS);
     apr_status_t rv;
@@ -327,7 +333,7 @@ static void upgrade(hp_watchdog_t *w)
     ag_log(AG_LOG_NOTICE, "PSG0022", "helper.upgrade: %s has changed; %d application processes are kept", w->self.path,
            hp_apps_count(w->apps));
     hp_prestart_stop(w->prestart); /* the heir does it again */
-    ag_frame_put_bytes(state, w->settings_bytes, w->settings_len);
+    ag_frame_put_bytes(state, settings, len);
     ag_frame_put_str(state, hp_instance_path(w->instance));
     hp_upgrade_put_fd(state, w->doors.requests);
     hp_upgrade_put_fd(state, w->doors.admin);
@@ -348,13 +354,15 @@ static void on_settings(hp_watchdog_t *w, const char *data, apr_size_t len, cons
     if (nfds > 1)
         close(fds[1]); /* ours already */
     if (take_settings(w, data, len) != APR_SUCCESS) {
+        if (hp_upgrade_due(&w->self))
+            upgrade(w, data, len); /* who wrote them has been installed in our place, and understands them */
         ag_log(AG_LOG_ERROR, "PSG0017", "helper.settings: Apache sent settings that this helper does not understand; restart Apache");
         return;
     }
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);
     hp_prestart_settings(w->prestart, w->settings);
     if (strcmp(w->settings->build_id, ag_build_id()) != 0 && hp_upgrade_due(&w->self))
-        upgrade(w);
+        upgrade(w, w->settings_bytes, w->settings_len);
     send_settings(w);
     prestart(w, RELOAD_SETTLE);
 }
@@ -390,6 +398,24 @@ static void on_ctl(void *baton, int events)
 
 /* -- the instance directory -- */
 
+/* A core that hangs holds everybody's requests; one that is killed is replaced at once, and applications do not notice. */
+static void feel_pulse(hp_watchdog_t *w)
+{
+    switch (hp_pulse_look(&w->pulse, ag_loop_now())) {
+    case HP_PULSE_ASK:
+        hp_chan_tell(w->core, HP_MSG_PING);
+        break;
+    case HP_PULSE_TELL:
+        ag_log(AG_LOG_ERROR, "PSG0050", "helper.unresponsive: the core has not answered for 5 seconds; after 30 it is killed");
+        break;
+    case HP_PULSE_KILL:
+        hp_ward_kill(w->core_ward);
+        break;
+    case HP_PULSE_WAIT:
+        break;
+    }
+}
+
 static void on_look(void *baton)
 {
     hp_watchdog_t *w = baton;
@@ -399,6 +425,8 @@ static void on_look(void *baton)
     ag_loop_timer_start(w->look, LOOK_INTERVAL);
     if (w->phase != RUNNING)
         return;
+    if (w->core)
+        feel_pulse(w);
     rv = hp_doors_look(&w->doors, w->settings, &made);
     if (rv == EMFILE) {
         hp_reserve_give(w->reserve);

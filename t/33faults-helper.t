@@ -13,7 +13,7 @@ for my $mpm (Harness->mpms) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
-for my $part (qw(core_flaps core_stopped watchdog_stopped both_killed parent_stopped signals leftovers)) {
+for my $part (qw(core_flaps core_stopped core_hangs watchdog_stopped both_killed parent_stopped signals leftovers)) {
     subtest $part => sub { no strict 'refs'; &$part((Harness->mpms)[0]) };
 }
 done_testing;
@@ -159,6 +159,22 @@ sub core_flaps {
     is $h->get('/')->status, 200, 'an application\'s visitor waits, and is served';
     is join(' ', $h->apps), "@apps", '... by the same processes';
     calm($h);
+}
+
+# F05: a core that never goes on: it is replaced, and who came in the meantime is served by the next.
+sub core_hangs {
+    my ($mpm) = @_;
+    my $h = serve($mpm);
+    my @apps = $h->apps;
+    my $core = $h->core;
+    kill STOP => $core;
+    my ($waiting) = at_once($h, 1, '/', timeout => 60);
+    wait_for { $h->log_text =~ /PSG0050: helper\.unresponsive/ } 'helper.unresponsive', 10;
+    wait_for { ($h->core // $core) != $core } 'another core', 40;
+    $h->allow_log(qr/PSG0050/, qr/PSG0013: helper\.died/);
+    is $h->get('/')->status, 200, 'the next core serves';
+    is_deeply [ $h->apps ], \@apps, '... with the same applications';
+    like join('', answers($waiting)), qr/^(?:200|502)/, '... and who waited has an answer';
 }
 
 # F05: a core that is stopped: nobody is refused, and all is well when it goes on.
