@@ -33,6 +33,7 @@ typedef struct {
     int user_switching;         /* 0: every application runs as default_user */
     const char *default_user;
     const char *default_group;  /* NULL: the primary group of default_user */
+    const char *default_ruby;   /* for applications that name none; NULL: the one that is found */
     uint32_t log_level;         /* an ag_log_level_t */
     uint32_t max_pool_size;     /* application processes, all together */
     uint32_t max_instances_per_app; /* 0: no limit */

@@ -230,15 +230,20 @@ static const char *find_in_path(const prepare_t *w, const char *name)
 
 static const char *interpreter(const prepare_t *w)
 {
-    const char *named = hp_kind_interpreter(w->kind, w->options), *found = NULL;
+    const char *named = hp_kind_interpreter(w->kind, w->options), *directive = w->kind->directive, *found = NULL;
 
     if (named && !ag_settings_granted(w->settings, w->kind->option, named, w->spec->app_root) && !harmless_interpreter(w, named))
         fail("The interpreter %s (%s) was not used: the server's configuration does not name it, and it is not a %s of root's or of the "
              "application's user in a folder of theirs.",
              named, w->kind->directive, w->kind->name);
+    /* Root's word for all applications needs no leave. */
+    if (!named && strcmp(w->kind->option, "ruby") == 0 && w->settings->default_ruby) {
+        named = w->settings->default_ruby;
+        directive = "PassengerDefaultRuby";
+    }
     if (named && strchr(named, '/')) {
         if (access(named, X_OK))
-            fail("The interpreter %s cannot be run: %s. Correct %s.", named, strerror(errno), w->kind->directive);
+            fail("The interpreter %s cannot be run: %s. Correct %s.", named, strerror(errno), directive);
         return named;
     }
     if (named)

@@ -291,6 +291,7 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     settings->user_switching = root && g->user_switching;
     settings->default_user = g->default_user;
     settings->default_group = g->default_group;
+    settings->default_ruby = g->default_ruby;
     settings->log_level = levels[g->log_level];
     settings->max_pool_size = (uint32_t)g->max_pool_size;
     settings->max_instances_per_app = (uint32_t)g->max_instances_per_app;

@@ -12,6 +12,7 @@ static ag_settings_t *sample(apr_pool_t *p)
     s->registry_dir = "/run/x";
     s->data_dir = "/var/tmp";
     s->default_user = "nobody";
+    s->default_ruby = "/opt/ruby/bin/ruby";
     s->web_uid = 33;
     s->max_pool_size = 6;
     s->grants = apr_array_make(p, 3, sizeof(ag_settings_grant_t));
@@ -48,6 +49,7 @@ static void round_trip(apr_pool_t *p)
     is_int(rv, APR_SUCCESS, "settings travel");
     is_str(got->build_id, "0123456789abcdef", "... with the build id");
     is_str(got->instance_dir, NULL, "... with what is not there");
+    is_str(got->default_ruby, "/opt/ruby/bin/ruby", "... with the Ruby for all");
     is_int(got->web_uid, 33, "... with numbers");
     is_int(got->grants->nelts, 3, "... with grants");
     is_str(APR_ARRAY_IDX(got->grants, 0, ag_settings_grant_t).root, "/srv/shop", "... and their places");
