@@ -89,7 +89,7 @@ forget($app);
 sub usual {
     my ($rack) = @_;
     is_answer(ask('/hello'), 200, "hello world\n", 'length', "$rack: a list of one block has a length");
-    is_answer(ask('/blocks'), 200, '', 'length', "$rack: an empty list is an empty body");
+    is_answer(ask('/blocks?'), 200, '', 'length', "$rack: an empty list is an empty body");
     is_answer(ask('/blocks?one,two,,three'), 200, 'onetwothree', 'length', "$rack: several blocks");
     is_answer(ask('/many'), 200, 'ab' x 2000, 'length', "$rack: very many blocks");
     is_answer(ask('/listed'), 200, 'ab', 'length', "$rack: to_ary has a length");
@@ -105,7 +105,7 @@ sub usual {
     like $r->{head}, qr/^x-latin: caf\xe9\r\nx-utf: na\xc3\xafve\r$/m, '... and headers';
     is_answer(ask('/hello', REQUEST_METHOD => 'HEAD'), 200, '', 'length', "$rack: HEAD: the length without the body");
     is_answer(ask('/closing', REQUEST_METHOD => 'HEAD'), 200, '', 'none', "$rack: HEAD of unknown length");
-    is_answer(ask('/blocks', REQUEST_METHOD => 'HEAD'), 200, '', 'none', "$rack: HEAD: an empty list does not say that the body is empty");
+    is_answer(ask('/blocks?', REQUEST_METHOD => 'HEAD'), 200, '', 'none', "$rack: HEAD: an empty list does not say that the body is empty");
     is_answer(ask('/endless', REQUEST_METHOD => 'HEAD'), 200, '', 'none', "$rack: HEAD: an endless body is not asked for");
     is_answer(ask("/status?$_"), $_, '', 'none', "$rack: $_: neither body nor framing") for 204, 304;
     is_answer(ask('/status?404'), 404, 'body', 'chunked', "$rack: another status");
@@ -291,7 +291,7 @@ sub hijacks {
     $l = link_to($app);
     put($l, pairs('/hijack?partial'));
     is rest_of($l), "HTTP/1.1 200 \r\ncontent-type: text/plain\r\nConnection: close\r\n\r\nraw bytes until the end\n", "$rack: partial hijack";
-    is closes() - $before, 2, '... and their bodies were closed';
+    ok eventually { closes() - $before == 2 } , '... and their bodies were closed';
     $l = link_to($app);
     put($l, pairs('/hijack?upgrade', HTTP_CONNECTION => 'upgrade', HTTP_UPGRADE => 'echo'));
     my $head = '';

@@ -1,0 +1,95 @@
+# Ruby applications behind a real Apache: Rack, Sinatra, threads, streams, restarts, and starts that fail.
+use strict;
+use warnings;
+use lib 't/lib';
+use Test::More;
+use Time::HiRes qw(time);
+use Harness;
+
+plan skip_all => 'Ruby is not there' if system('ruby -e "require %q(rack)" 2>/dev/null') != 0;
+my $sinatra = system('ruby -e "require %q(sinatra/base)" 2>/dev/null') == 0;
+
+my $rack = <<'END';
+count = 0
+run lambda { |env|
+  count += 1
+  case env["PATH_INFO"]
+  when "/slow" then sleep 1
+  when "/stream" then next [200, {"content-type" => "text/plain"}, Enumerator.new { |y| 3.times { |i| y << "block #{i}\n" } }]
+  when "/raise" then raise "as it was told"
+  end
+  body = env["rack.input"].read
+  text = [env["REQUEST_METHOD"], env["SCRIPT_NAME"], env["PATH_INFO"], env["QUERY_STRING"], env["rack.url_scheme"], env["HTTP_HOST"],
+          body.bytesize, Process.pid, Process.uid, env["rack.multithread"], count].join("|")
+  [200, {"content-type" => "text/plain", "x-version" => VERSION_OF_APP}, [text]]
+}
+END
+sub source { "VERSION_OF_APP = '$_[0]'\n$rack" }
+
+for my $mpm (Harness->mpms) {
+    for my $part (qw(rack sinatra threads failures)) {
+        subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
+    }
+}
+done_testing;
+
+sub rack {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->make_app('shop', { 'config.ru' => source('one'), 'public/page.txt' => "a file\n" });
+    $h->start(conf => "DocumentRoot $app/public\nPassengerStatThrottleRate 0\nAlias /sub $app/public\n<Location /sub>\nPassengerBaseURI /sub\nPassengerAppRoot $app\n</Location>");
+    my $r = $h->get('/a/b%20c?x=1', Host => 'shop.example');
+    is $r->status, 200, 'it serves' or diag $h->log_text;
+    my @env = split /\|/, $r->body // '';
+    is join('|', @env[0 .. 6]), 'GET||/a/b%20c|x=1|http|shop.example|0', '... and is told what Rack wants';
+    is $env[8], (getpwnam $h->app_user)[2], '... as its owner' unless $>;
+    is((split /\|/, $h->get('/sub/x')->body)[1], '/sub', '... below a path too');
+    is $h->get('/page.txt')->body, "a file\n", 'files are served by Apache';
+    is((split /\|/, $h->post('/p', 'abc' x 100_000)->body)[6], 300_000, 'a body arrives');
+    is $h->get('/stream')->body, "block 0\nblock 1\nblock 2\n", 'a stream';
+    is $h->get('/raise')->status, 500, 'an exception is a 500';
+    $h->expect_log(qr/as it was told/);
+    my $load = $h->wrk('/', connections => 8, duration => 2, close => 1)->finish;
+    is $load->{bad}, 0, "no request of $load->{requests} failed";
+    spew("$app/config.ru", source('two'));
+    $h->own($app, $h->app_user);
+    spew("$app/tmp/restart.txt", '');
+    soon { ($h->get('/')->header('x-version') // '') eq 'two' } 'a restart brings new code', 8;
+}
+
+sub sinatra {
+    my ($mpm) = @_;
+    plan skip_all => 'Sinatra is not there' if !$sinatra;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->make_app('shop', { 'config.ru' => "require './shop'\nrun Shop\n",
+        'shop.rb' => "require 'sinatra/base'\nclass Shop < Sinatra::Base\n  get('/hello/:name') { \"hello \#{params['name']}\" }\n  post('/form') { params['a'] }\nend\n" });
+    $h->start(conf => "DocumentRoot $app/public");
+    is $h->get('/hello/world')->body, 'hello world', 'a route' or diag $h->log_text;
+    is $h->post('/form', 'a=b', 'Content-Type' => 'application/x-www-form-urlencoded')->body, 'b', 'a form';
+    is $h->get('/nowhere')->status, 404, 'no route';
+}
+
+sub threads {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->make_app('shop', { 'config.ru' => source('one') });
+    $h->start(conf => ($mpm eq 'prefork' ? "StartServers 8\nMinSpareServers 8\n" : '')
+        . "DocumentRoot $app/public\nPassengerMaxPoolSize 1\nPassengerConcurrencyModel thread\nPassengerThreadCount 4");
+    is((split /\|/, $h->get('/')->body)[9], 'true', 'rack.multithread');
+    my $begin = time;
+    my @c = map { my $c = $h->client(timeout => 10); $c->write_request('GET', '/slow', Connection => 'close'); $c } 1 .. 4;
+    is scalar(grep { $_->read_response('GET')->status == 200 } @c), 4, 'four slow requests';
+    cmp_ok time - $begin, '<', 2.5, '... at the same time';
+    is scalar($h->apps), 1, '... in one process';
+}
+
+sub failures {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->make_app('shop', { 'config.ru' => "require 'nosuchgem'\n" });
+    $h->start(conf => "DocumentRoot $app/public\nPassengerFriendlyErrorPages on");
+    my $r = $h->get('/');
+    is $r->status, 500, 'a start that fails is a 500';
+    like $r->body, qr/nosuchgem/, '... and the page says why';
+    $h->expect_log(qr/PSG0113: spawn\.failed: .*config\.ru.*nosuchgem/);
+}
