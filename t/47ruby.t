@@ -14,7 +14,7 @@ count = 0
 run lambda { |env|
   count += 1
   case env["PATH_INFO"]
-  when "/slow" then sleep 1
+  when "/slow" then IO.select(nil, nil, nil, 1)
   when "/stream" then next [200, {"content-type" => "text/plain"}, Enumerator.new { |y| 3.times { |i| y << "block #{i}\n" } }]
   when "/raise" then raise "as it was told"
   end
