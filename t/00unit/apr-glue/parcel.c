@@ -26,7 +26,7 @@ static void travel(int fds[2], apr_size_t len)
 }
 
 /* A process without room for descriptors loses them, and nothing else. */
-static void cut(int fds[2])
+static void cut(int fds[2], const char *large)
 {
     struct rlimit before, none;
     ag_parcel_t got;
@@ -50,7 +50,7 @@ static void cut(int fds[2])
     ok(!ag_sock_carries(fds[1]), "the next carries none");
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_SUCCESS, "... and comes");
     is_int(got.cut, 0, "... whole");
-    is_int(ag_parcel_send(fds[0], calloc(1, AG_PARCEL_DATAGRAM + 1), AG_PARCEL_DATAGRAM + 1, NULL, 0), APR_SUCCESS, "memory is sent");
+    is_int(ag_parcel_send(fds[0], large, AG_PARCEL_DATAGRAM + 1, NULL, 0), APR_SUCCESS, "memory is sent");
     none.rlim_cur = (rlim_t)first;
     setrlimit(RLIMIT_NOFILE, &none);
     is_int(ag_parcel_recv(fds[1], buf, &got), EMFILE, "... and lost where there is no room");
@@ -93,7 +93,7 @@ int main(void)
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EGENERAL, "... is refused");
     is_int(ag_sock_send(fds[0], ANNOUNCEMENT, 1, (int[]){0}, 1), APR_SUCCESS, "a descriptor that is no memory");
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EGENERAL, "... is refused");
-    cut(fds);
+    cut(fds, large);
     close(fds[0]);
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EOF, "the end is the end");
     free(large);
