@@ -20,7 +20,7 @@ for my $mpm (Harness->mpms) {
 }
 done_testing;
 
-# R01 to R05, R13: how long a request is, is not a matter of opinion. Each is [first status, status of what the rest may be taken for].
+# How long a request is, is not a matter of opinion. Each is [first status, status of what the rest may be taken for].
 sub framing {
     my ($h) = @_;
     my $next = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -510,7 +510,7 @@ sub raw_responses {
     is raw($h, ["send=${ok}\r\nhello", 'close'])->body, 'hello', 'until the end of the connection';
     is raw($h, ["send=HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n${ok}Content-Length: 5\r\n\r\nhello"])->body, 'hello', '103 is not the response';
 
-    # P01, P05, P08: never a response.
+    # Never a response.
     my %garbage = (
         'CR in a value' => "${ok}A: b\rc\r\n\r\n", 'NUL in a value' => "${ok}A: b\0c\r\n\r\n", '0x01 in a value' => "${ok}A: \1\r\n\r\n",
         'a folded value' => "${ok}A: b\r\n c\r\n\r\n", 'a blank in a name' => "${ok}A b: c\r\n\r\n", 'no name' => "${ok}: c\r\n\r\n",
@@ -526,7 +526,7 @@ sub raw_responses {
         unlike $r->head, qr/^(?:A|A b):/m, '... with nothing of it on the wire' if $garbage{$name} =~ /^HTTP.*\nA/;
     }
 
-    # P02, P04: what ends early looks broken; if nothing has been sent to the client yet, there is a better answer.
+    # What ends early looks broken; if nothing has been sent to the client yet, there is a better answer.
     my $broken = sub { my ($r) = @_; $r->status == 502 || !$r->complete };
     my $begin = time;
     my $r = raw($h, ["send=${ok}Content-Length: 1000\r\n\r\nhello", 'close']);
@@ -543,7 +543,7 @@ sub raw_responses {
     $r = raw($h, ["send=${ok}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", 'close']);
     ok $broken->($r), 'a chunk with a wrong size is broken';
 
-    # P03, P07: what is too much goes no further, and nowhere else.
+    # What is too much goes no further, and nowhere else.
     is raw($h, ["send=${ok}Content-Length: 5\r\n\r\nhello, world"])->body, 'hello', 'a body that is too long is cut';
     is raw($h, ["send=${ok}Content-Length: 2\r\n\r\nok"])->body, 'ok', '... and its rest is in no other response';
     for my $status (204, 304) {
@@ -556,7 +556,7 @@ sub raw_responses {
     is $c->ask('HEAD', '/raw?send=' . escape("${ok}Content-Length: 5\r\n\r\n"), Host => 'raw.test')->header('Content-Length'), 5, 'HEAD';
     is $c->get('/raw?send=' . escape("${ok}Content-Length: 2\r\n\r\nok"), Host => 'raw.test')->body, 'ok', '... and the next request';
 
-    # P06: limits.
+    # Limits.
     is raw($h, ["send=${ok}Content-Length: 0\r\nA: ", 'times=60000', 'send=x', "send=\r\n\r\n"])->status, 200, 'a field of 60 kB';
     is raw($h, ["send=${ok}A: ", 'times=70000', 'send=x', "send=\r\n\r\n"])->status, 502, 'a field of 70 kB';
     is raw($h, ["send=${ok}Content-Length: 0\r\n", 'times=400', "send=A: b\r\n", "send=\r\n"])->status, 200, '400 fields';

@@ -182,7 +182,7 @@ sub output {
     calm($h);
 }
 
-# F31, F32, L17: what an application does to others. A user that nobody else has, because it kills all that are its own.
+# F31, F32: what an application does to others. A user that nobody else has, because it kills all that are its own.
 sub strangers {
     my ($mpm) = @_;
     plan skip_all => 'needs a user of its own' if $>;

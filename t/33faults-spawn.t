@@ -114,7 +114,7 @@ sub loaders {
     calm($h, apps => 3); # good, twice, eager
 }
 
-# D05: a start that fails at once, asked for all the time: few attempts, everybody answered from the failure that is remembered.
+# A start that fails at once, asked for all the time: few attempts, everybody answered from the failure that is remembered.
 sub storm {
     my $h = Harness->new;
     my $count = "$h->{root}/run/attempts";
@@ -140,7 +140,7 @@ sub storm {
     cmp_ok $n, '>', 20, '... however many there are';
 }
 
-# D06: an application that starts, and ends: not started again at full speed.
+# An application that starts, and ends: not started again at full speed.
 sub crash_loop {
     my $h = Harness->new;
     my $count = "$h->{root}/run/attempts";
@@ -157,7 +157,7 @@ sub crash_loop {
     cmp_ok cpu_ticks($h->core) + cpu_ticks($h->watchdog), '<', 100, '... and cost the helper little';
 }
 
-# D04: no limit is exceeded, not for a moment, when everything is asked for at once.
+# No limit is exceeded, not for a moment, when everything is asked for at once.
 sub limits {
     my $h = Harness->new;
     my $conf = join '', map { vhost("app$_", wsgi_app($h, "app$_"), 'PassengerPython ' . interpreter($h, "loader$_", 'begin(); ready(); serve()')) } 1 .. 5;
