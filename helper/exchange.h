@@ -18,7 +18,7 @@ typedef enum {
 } hp_exchange_state_t;
 
 typedef struct {
-    hp_group_waiter_t waiter; /* first: the group hands it back; its pairs are allocated with the exchange */
+    hp_queue_waiter_t waiter; /* first: the group hands it back; its pairs are allocated with the exchange */
     hp_context_t *ctx;
     hp_conn_t *conn; /* NULL: the client is gone */
     hp_group_t *group;

@@ -453,7 +453,7 @@ void hp_group_adopt(hp_group_t *group, hp_process_t *process)
 
 /* -- requests -- */
 
-void hp_group_submit(hp_group_t *group, hp_group_waiter_t *waiter)
+void hp_group_submit(hp_group_t *group, hp_queue_waiter_t *waiter)
 {
     int limit = options(group)->max_request_queue_size;
     hp_queue_t *queue = &group->member.queue;
@@ -476,7 +476,7 @@ void hp_group_submit(hp_group_t *group, hp_group_waiter_t *waiter)
     advance(group);
 }
 
-void hp_group_cancel(hp_group_t *group, hp_group_waiter_t *waiter)
+void hp_group_cancel(hp_group_t *group, hp_queue_waiter_t *waiter)
 {
     hp_queue_remove(&group->member.queue, waiter);
     if (group->member.queue.len == 0 && group->room->starved)
@@ -577,7 +577,7 @@ void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void 
     }
 }
 
-void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_group_waiter_t *waiter, void *baton), void *baton)
+void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_queue_waiter_t *waiter, void *baton), void *baton)
 {
     hp_queue_waiter_t *waiter;
 

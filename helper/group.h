@@ -7,7 +7,6 @@
 #include "helper/watch.h"
 
 typedef struct hp_group_t hp_group_t;
-typedef hp_queue_waiter_t hp_group_waiter_t;
 
 /* Copies what it needs; takes part in the room until it is destroyed. `cookie` names the group in messages. */
 hp_group_t *hp_group_create(hp_context_t *ctx, hp_room_t *room, uint64_t cookie, const hp_config_t *config);
@@ -30,9 +29,9 @@ void hp_group_configure(hp_group_t *group, const hp_config_t *config);
 void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len);
 
 /* Serves, queues or refuses the waiter; may call back at once. */
-void hp_group_submit(hp_group_t *group, hp_group_waiter_t *waiter);
+void hp_group_submit(hp_group_t *group, hp_queue_waiter_t *waiter);
 /* The waiter has lost interest; it must be queued. */
-void hp_group_cancel(hp_group_t *group, hp_group_waiter_t *waiter);
+void hp_group_cancel(hp_group_t *group, hp_queue_waiter_t *waiter);
 /* A request is over. `broken`: 1, the process could not be reached or spoke nonsense at the connection level; -1, it was not tried. */
 void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken);
 
@@ -54,7 +53,7 @@ const uint64_t *hp_group_cookie(const hp_group_t *group);
 /* Lets `visit` see every process. */
 void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void *baton), void *baton);
 /* The same for every request that waits. */
-void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_group_waiter_t *waiter, void *baton), void *baton);
+void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_queue_waiter_t *waiter, void *baton), void *baton);
 
 /* What is to be said about a group; everything is the group's. */
 typedef struct {

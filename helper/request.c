@@ -79,7 +79,7 @@ static void connect_later(void *baton)
     connect_process(baton);
 }
 
-static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
+static void serve(hp_queue_waiter_t *waiter, hp_process_t *process)
 {
     hp_exchange_t *r = (hp_exchange_t *)waiter;
 
@@ -89,7 +89,7 @@ static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
     connect_process(r);
 }
 
-static void refuse(hp_group_waiter_t *waiter, const hp_report_t *report, int friendly)
+static void refuse(hp_queue_waiter_t *waiter, const hp_report_t *report, int friendly)
 {
     hp_exchange_answer((hp_exchange_t *)waiter, report, friendly);
 }

@@ -369,7 +369,7 @@ static void add_work(walk_t *walk, const hp_process_work_t *work, int waiting)
         abort();
 }
 
-static void add_waiting(const hp_group_waiter_t *waiter, void *baton)
+static void add_waiting(const hp_queue_waiter_t *waiter, void *baton)
 {
     add_work(baton, &waiter->work, 1);
 }

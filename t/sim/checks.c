@@ -278,7 +278,7 @@ static void check_restart(const look_t *look, const hp_group_facts_t *facts)
          facts->generation, facts->name, (long)apr_time_sec(sim_clock_pace() - group->old_since));
 }
 
-static void check_waiting(const hp_group_waiter_t *waiter, void *baton)
+static void check_waiting(const hp_queue_waiter_t *waiter, void *baton)
 {
     look_t *look = baton;
 

@@ -212,7 +212,7 @@ hp_group_t *sim_visitors_group(sim_group_t *group);
 /* Those in the queue who could be served by what is free. */
 int sim_visitors_servable(const sim_group_t *group);
 /* 1 if the waiter is the n-th in the group's queue. */
-int sim_visitors_is(const hp_group_waiter_t *waiter, const sim_group_t *group, int n);
+int sim_visitors_is(const hp_queue_waiter_t *waiter, const sim_group_t *group, int n);
 
 /* -- checks.c -- */
 /* The core orders a process. */

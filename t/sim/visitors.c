@@ -6,7 +6,7 @@ typedef struct sim_visitor_t sim_visitor_t;
 
 /* Made for each request, so that whoever touches one that is over is found out. */
 typedef struct {
-    hp_group_waiter_t waiter; /* first: the group hands it back */
+    hp_queue_waiter_t waiter; /* first: the group hands it back */
     sim_visitor_t *visitor;
 } request_t;
 
@@ -133,7 +133,7 @@ static void check_process(const sim_visitor_t *v, const hp_process_t *process)
          (int)at->id, at->in_flight + 1);
 }
 
-static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
+static void serve(hp_queue_waiter_t *waiter, hp_process_t *process)
 {
     sim_visitor_t *v = ((request_t *)waiter)->visitor;
 
@@ -172,7 +172,7 @@ static void serve(hp_group_waiter_t *waiter, hp_process_t *process)
         go_away(v);
 }
 
-static void refuse(hp_group_waiter_t *waiter, const hp_report_t *report, int friendly)
+static void refuse(hp_queue_waiter_t *waiter, const hp_report_t *report, int friendly)
 {
     sim_visitor_t *v = ((request_t *)waiter)->visitor;
 
@@ -378,7 +378,7 @@ int sim_visitors_servable(const sim_group_t *group)
     return n;
 }
 
-int sim_visitors_is(const hp_group_waiter_t *waiter, const sim_group_t *group, int n)
+int sim_visitors_is(const hp_queue_waiter_t *waiter, const sim_group_t *group, int n)
 {
     const sim_visitor_t *v = TAILQ_FIRST(&group->queue);
 

@@ -42,7 +42,7 @@ void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void 
     visit(&group->process, baton);
 }
 
-void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_group_waiter_t *waiter, void *baton), void *baton)
+void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_queue_waiter_t *waiter, void *baton), void *baton)
 {
     (void)group;
     (void)visit;

@@ -12,7 +12,7 @@ struct hp_group_t {
     hp_group_facts_t facts;
     hp_process_t *processes;
     int nprocesses;
-    hp_group_waiter_t *waiters;
+    hp_queue_waiter_t *waiters;
     int nwaiters;
 };
 
@@ -49,7 +49,7 @@ void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void 
         visit(&group->processes[i], baton);
 }
 
-void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_group_waiter_t *waiter, void *baton), void *baton)
+void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_queue_waiter_t *waiter, void *baton), void *baton)
 {
     for (int i = 0; i < group->nwaiters; i++)
         visit(&group->waiters[i], baton);
@@ -120,7 +120,7 @@ static json_int_t num(const json_t *object, const char *key)
 static void who_sees_what(void)
 {
     hp_pool_t *pool = make_pool(4, 1);
-    hp_group_waiter_t waiter = {.work = {.pairs = PAIRS, .pairs_len = sizeof PAIRS - 1, .since = ag_loop_now()}};
+    hp_queue_waiter_t waiter = {.work = {.pairs = PAIRS, .pairs_len = sizeof PAIRS - 1, .since = ag_loop_now()}};
     json_t *all = hp_status_pool(pool, &root), *hers = hp_status_pool(pool, &alice), *none = hp_status_pool(pool, &unknown), *list, *counts;
 
     is_int(num(all, "group_count"), 4, "an administrator sees all groups");
