@@ -1,24 +1,18 @@
 #include "helper/process.h"
 #include "apr-glue/log.h"
-#include "apr-glue/sock.h"
 #include "helper/greeting.h"
 #include "helper/kind.h"
 #include "helper/msg.h"
 #include "helper/own_socket.h"
 #include "helper/usage.h"
 #include <apr_strings.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LINE_LIMIT  8192
-#define WORDS_LIMIT (64 * 1024)
-#define READ_AT_ONCE 16384
 #define EXIT_NEWS_LIMIT apr_time_from_sec(1) /* for the news that an unreachable process has simply ended */
 #define STACK_TIME   (apr_time_from_sec(1) / 5) /* for a stuck process to write where it is */
 #define STUCK_LIMIT  apr_time_from_sec(60) /* for the other requests in it */
@@ -59,22 +53,9 @@ static void order(hp_process_t *process, uint32_t type, uint32_t what)
     apr_pool_destroy(ptemp);
 }
 
-static void append(char **ptext, apr_size_t *plen, const char *line, apr_size_t len)
-{
-    if (*plen + len + 1 > WORDS_LIMIT)
-        return;
-    *ptext = realloc(*ptext, *plen + len + 2);
-    if (!*ptext)
-        abort();
-    memcpy(*ptext + *plen, line, len);
-    (*ptext)[*plen + len] = '\n';
-    *plen += len + 1;
-    (*ptext)[*plen] = '\0';
-}
-
 static void fail(hp_process_t *process, const char *sentence)
 {
-    const char *details = process->error_len ? process->error : process->words;
+    const char *details = process->error.len ? process->error.bytes : process->words.bytes;
     apr_size_t len = strlen(sentence);
 
     if (process->failed)
@@ -128,9 +109,7 @@ static void on_ready(hp_process_t *process)
     /* The watchdog holds the other copy, and closes it to end the process. */
     close(process->in);
     process->in = -1;
-    free(process->words);
-    process->words = NULL;
-    process->words_len = 0;
+    hp_output_forget(&process->words);
     process->concurrency = process->handshake.concurrency;
     if (process->spec->options->force_max_concurrent_requests_per_process >= 0)
         process->concurrency = process->spec->options->force_max_concurrent_requests_per_process;
@@ -152,12 +131,12 @@ static void log_output(hp_process_t *process, const char *line, apr_size_t len)
 {
     char prefix[64] = "";
 
-    if (process->state == HP_PROCESS_STARTING && process->logged > WORDS_LIMIT)
+    if (process->state == HP_PROCESS_STARTING && process->logged > HP_OUTPUT_KEEP)
         return;
     process->logged += len + 1;
-    if (process->state == HP_PROCESS_STARTING && process->logged > WORDS_LIMIT) {
+    if (process->state == HP_PROCESS_STARTING && process->logged > HP_OUTPUT_KEEP) {
         ag_log(AG_LOG_WARN, "PSG0105", "app.output: process %ld of %s writes more than %d KiB while it starts; the rest of that is not logged",
-               (long)process->pid, process->spec->app_root, WORDS_LIMIT / 1024);
+               (long)process->pid, process->spec->app_root, HP_OUTPUT_KEEP / 1024);
         return;
     }
     if (!process->ctx->settings->disable_log_prefix)
@@ -168,7 +147,7 @@ static void log_output(hp_process_t *process, const char *line, apr_size_t len)
 static void keep_line(hp_process_t *process, const char *line, apr_size_t len)
 {
     if (process->state == HP_PROCESS_STARTING)
-        append(&process->words, &process->words_len, line, len);
+        hp_output_keep(&process->words, line, len);
     log_output(process, line, len);
 }
 
@@ -192,7 +171,7 @@ static void take_line(hp_process_t *process, const char *line, apr_size_t len)
         hp_process_kill(process);
         return;
     case HP_HANDSHAKE_ERROR_TEXT:
-        append(&process->error, &process->error_len, line, len);
+        hp_output_keep(&process->error, line, len);
         break;
     case HP_HANDSHAKE_OUTPUT:
         break;
@@ -205,54 +184,9 @@ static void take_line(hp_process_t *process, const char *line, apr_size_t len)
         keep_line(process, line, len);
 }
 
-/* Cuts what came into lines; one that is too long is cut too. */
-static void take_output(hp_process_t *process, const char *data, apr_size_t len)
+static void on_line(void *baton, const char *line, apr_size_t len)
 {
-    while (len > 0) {
-        const char *newline = memchr(data, '\n', len);
-        apr_size_t n = newline ? (apr_size_t)(newline - data) : len, room = LINE_LIMIT - process->line_len;
-        if (n > room) {
-            n = room;
-            newline = NULL;
-        }
-        if (newline && process->line_len == 0) {
-            take_line(process, data, n);
-        } else {
-            if (!process->line)
-                process->line = apr_palloc(process->p, LINE_LIMIT);
-            memcpy(process->line + process->line_len, data, n);
-            process->line_len += n;
-            if (newline || process->line_len == LINE_LIMIT) {
-                take_line(process, process->line, process->line_len);
-                process->line_len = 0;
-            }
-        }
-        n += newline ? 1 : 0;
-        data += n;
-        len -= n;
-    }
-}
-
-/* One read; 0 when there is nothing more to come. */
-static int read_output(hp_process_t *process)
-{
-    char buf[READ_AT_ONCE];
-    ssize_t n;
-
-    errno = 0; /* the end of a file leaves it alone, and our caller asks */
-    n = read(process->out, buf, sizeof buf);
-    if (n > 0)
-        take_output(process, buf, (apr_size_t)n);
-    return n > 0 || (n < 0 && errno == EINTR);
-}
-
-static void on_output(void *baton, int events)
-{
-    hp_process_t *process = baton;
-
-    (void)events;
-    if (!read_output(process) && errno != EAGAIN)
-        ag_loop_io_destroy(&process->out_io); /* it closed its output; that is no reason to end it */
+    take_line(baton, line, len);
 }
 
 static void on_timer(void *baton)
@@ -286,7 +220,7 @@ static hp_process_t *make(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spe
     process->generation = spec->generation;
     process->uid = (uid_t)-1;
     TAILQ_INIT(&process->work);
-    process->in = process->out = process->sock = -1;
+    process->in = process->sock = process->output.fd = -1;
     process->started = process->last_used = ag_loop_now();
     process->timer = ag_loop_timer_create(ctx->loop, on_timer, process);
     LIST_INIT(&process->idle_links);
@@ -325,10 +259,8 @@ hp_process_t *hp_process_create(hp_context_t *ctx, apr_pool_t *p, const hp_spec_
 static void take_fds(hp_process_t *process, const int fds[3])
 {
     process->in = fds[0];
-    process->out = fds[1];
     process->sock = fds[2];
-    ag_sock_nonblock(process->out, 1);
-    process->out_io = ag_loop_io_create(process->ctx->loop, process->out, AG_LOOP_READ, on_output, process);
+    hp_output_open(&process->output, process->ctx->loop, fds[1], on_line, process, process->p);
 }
 
 hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heritage_t *found)
@@ -380,7 +312,7 @@ void hp_process_refused(hp_process_t *process, const char *sentence)
 
 static const char *why_ended(const hp_process_t *process, int status)
 {
-    const char *first = process->error;
+    const char *first = process->error.bytes;
 
     if (first)
         return apr_pstrmemdup(process->p, first, strcspn(first, "\n"));
@@ -407,11 +339,7 @@ void hp_process_exited(hp_process_t *process, int status)
 {
     process->ended = 1;
     /* Its last words may still be in the pipe: the message about its end came another way (the two have no order). */
-    for (int i = 0; i < 64 && process->out_io && read_output(process); i++)
-        continue;
-    if (process->line_len > 0)
-        take_line(process, process->line, process->line_len);
-    process->line_len = 0;
+    hp_output_drain(&process->output);
     if (process->state == HP_PROCESS_STARTING)
         fail(process, why_ended(process, status));
     process->crashed = process->state != HP_PROCESS_ENDING;
@@ -584,15 +512,14 @@ void hp_process_release(hp_process_t *process)
     close_idle(process);
     if (process->nlinks > 0)
         return;
-    ag_loop_io_destroy(&process->out_io);
     ag_loop_timer_destroy(&process->timer);
-    for (int i = 0; i < 3; i++) {
-        int fd = i == 0 ? process->in : i == 1 ? process->out : process->sock;
-        if (fd >= 0)
-            close(fd);
-    }
-    free(process->words);
-    free(process->error);
+    if (process->in >= 0)
+        close(process->in);
+    if (process->sock >= 0)
+        close(process->sock);
+    hp_output_close(&process->output);
+    hp_output_forget(&process->words);
+    hp_output_forget(&process->error);
     apr_hash_set(process->ctx->processes, &process->id, sizeof process->id, NULL);
     apr_pool_destroy(process->p);
 }

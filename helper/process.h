@@ -4,6 +4,7 @@
 
 #include "helper/context.h"
 #include "helper/handshake.h"
+#include "helper/output.h"
 #include "helper/spec.h"
 #include <sys/queue.h>
 
@@ -69,17 +70,13 @@ struct hp_process_t {
     uint64_t restart_stamp;       /* of restart.txt when it was started (watch.h) */
     hp_handshake_t handshake;
     const hp_spec_t *spec;
-    int in, out, sock; /* its input until the handshake is over, its output, its socket (O_PATH); -1: none */
-    ag_loop_io_t *out_io;
+    int in, sock; /* its input until the handshake is over, its socket (O_PATH); -1: none */
+    hp_output_t output;
     ag_loop_timer_t *timer; /* of the start, later of the end */
-    char *line;             /* the beginning of an output line */
-    apr_size_t line_len;
-    int blank;              /* an empty one came last, and is not dealt with yet */
-    char *words;            /* of the application before it was ready: for the report */
-    apr_size_t words_len;
-    apr_size_t logged; /* bytes of output */
-    char *error; /* the loader's error message */
-    apr_size_t error_len;
+    int blank;              /* an empty line came last, and is not dealt with yet */
+    hp_output_text_t words; /* of the application before it was ready: for the report */
+    hp_output_text_t error; /* the loader's error message */
+    apr_size_t logged;      /* bytes of output */
     LIST_HEAD(, hp_app_link_t) idle_links; /* app_link.h */
     void (*close_idle_links)(hp_process_t *process); /* NULL until there has been one */
     int nlinks; /* idle and used */

@@ -340,8 +340,8 @@ static void end_core(void)
     sim_watchdog_core_ended();
     for (apr_hash_index_t *hi = apr_hash_first(NULL, sim.ctx.processes); hi; hi = apr_hash_next(hi)) {
         hp_process_t *process = apr_hash_this_val(hi);
-        free(process->words);
-        free(process->error);
+        hp_output_forget(&process->words);
+        hp_output_forget(&process->error);
     }
     apr_pool_destroy(sim.ctx.p);
     sim_clock_drop();
