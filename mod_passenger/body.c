@@ -1,6 +1,7 @@
 #include "mod_passenger/body.h"
 
 #include "apr-glue/chunk.h"
+#include "mod_passenger/calm.h"
 
 #include <http_protocol.h>
 #include <strings.h>
@@ -96,7 +97,6 @@ static void settle_length(mp_body_t *body)
 int mp_body_open(mp_body_t *body, request_rec *r)
 {
     const char *coding = apr_table_get(r->headers_in, "Transfer-Encoding");
-    apr_status_t rv;
 
     memset(body, 0, sizeof(*body));
     body->r = r;
@@ -113,13 +113,33 @@ int mp_body_open(mp_body_t *body, request_rec *r)
     body->ended = 0;
     body->gathered = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     body->incoming = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    rv = mp_body_gather(body, APR_BLOCK_READ);
-    if (rv != APR_SUCCESS) {
-        MP_RLOG(APLOG_INFO, rv > 0 ? rv : 0, r, "PSG0640", "the request's body could not be read");
-        return mp_body_status(body, rv);
-    }
-    settle_length(body);
     return OK;
+}
+
+apr_status_t mp_body_begin(mp_body_t *body, apr_read_type_e mode)
+{
+    apr_status_t rv = body->present ? mp_body_gather(body, mode) : APR_SUCCESS;
+
+    if (rv == APR_SUCCESS && body->present)
+        settle_length(body);
+    return rv;
+}
+
+void mp_body_continue(mp_body_t *body)
+{
+    request_rec *r = body->r;
+    const char *line = r->status_line;
+    int status = r->status;
+
+    if (!r->expecting_100 || r->proto_num < HTTP_VERSION(1, 1))
+        return;
+    mp_calm_begin(r);
+    r->status = HTTP_CONTINUE;
+    r->status_line = NULL;
+    ap_send_interim_response(r, 0);
+    r->status_line = line;
+    r->status = status;
+    mp_calm_push(r->connection);
 }
 
 int mp_body_vec(mp_body_t *body, struct iovec vec[MP_BODY_VEC])

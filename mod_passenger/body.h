@@ -22,9 +22,14 @@ typedef struct {
     char chunk_head[32];
 } mp_body_t;
 
-/* Finds out if there is a body, and takes in its beginning, so that a small one can travel with the request's head. Waits for the
- * client's first bytes. OK, or an HTTP status or AP_FILTER_ERROR for the handler to return. */
+/* Finds out if there is a body. OK, or an HTTP status for the handler to return. */
 int mp_body_open(mp_body_t *body, request_rec *r);
+
+/* Takes in the beginning, so that a small body can travel with the request's head, and settles the length. Errors as for mp_body_gather. */
+apr_status_t mp_body_begin(mp_body_t *body, apr_read_type_e mode);
+
+/* Tells a client that waits for it to go on (Expect: 100-continue), as Apache does when it waits for the body itself. */
+void mp_body_continue(mp_body_t *body);
 
 /* Takes more from the client, up to 64 KiB together. APR_EAGAIN: nothing there now (APR_NONBLOCK_READ only). */
 apr_status_t mp_body_gather(mp_body_t *body, apr_read_type_e mode);

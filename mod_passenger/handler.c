@@ -3,6 +3,7 @@
 #include "apr-glue/clock.h"
 #include "apr-glue/http_head.h"
 #include "mod_passenger/body.h"
+#include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
 #include "mod_passenger/request.h"
@@ -18,11 +19,13 @@
 #define HEAD_LIMIT       (AG_HTTP_HEAD_MAX + 1024) /* the core's hello may stand before it */
 
 typedef enum {
+    OPEN, /* takes in the beginning of the body */
     CONNECT,
     SEND,      /* the head and what is gathered of the body */
     SEND_BODY, /* gathers more of it */
     READ_HEAD,
     READ_BODY,
+    PUSH, /* the client has not taken yet what it was sent */
     FINISHED
 } state_t;
 
@@ -30,10 +33,10 @@ typedef enum {
 typedef enum {
     GO_ON,        /* nothing: call->state says what is next */
     WANT_BACKEND, /* call->events on the link, or the time call->pause when there is no link yet */
-    WANT_CLIENT   /* bytes from the client */
+    WANT_CLIENT   /* call->client_events on the client's connection */
 } step_t;
 
-typedef struct {
+typedef struct mp_handler_call_t {
     request_rec *r;
     const mp_map_app_t *app;
     mp_link_pool_t *links;
@@ -43,11 +46,13 @@ typedef struct {
 
     /* Set by the driver. */
     int may_block;             /* a step may wait for the link a little itself, which saves a poll */
-    int client_fd;             /* to be watched while the answer is awaited, or -1 */
+    int gentle;                /* no step waits for the client, neither for its bytes nor for its taking ours */
+    int client_fd;             /* or -1 */
     apr_read_type_e read_mode; /* for the next read from the client */
     /* Set by steps. */
-    short events;
+    short events, client_events;
     apr_interval_time_t pause;
+    apr_time_t deadline; /* of what the client must do; 0: it is not waited for */
 
     mp_body_t body;
     apr_int64_t body_length; /* as mp_request_build has it */
@@ -86,10 +91,42 @@ static step_t again(call_t *call)
     return GO_ON;
 }
 
+static step_t want_client(call_t *call, short events)
+{
+    call->client_events = (short) (events | (call->r->connection->data_in_output_filters ? POLLOUT : 0));
+    if (!call->deadline)
+        call->deadline = ag_clock_now() + call->r->server->timeout;
+    return WANT_CLIENT;
+}
+
 static step_t unavailable(call_t *call)
 {
     apr_table_setn(call->r->err_headers_out, "Retry-After", "5");
     return finish(call, HTTP_SERVICE_UNAVAILABLE);
+}
+
+static step_t step_open(call_t *call)
+{
+    apr_read_type_e mode = call->read_mode;
+    apr_status_t rv;
+    int rc;
+
+    call->read_mode = APR_NONBLOCK_READ;
+    rv = mp_body_begin(&call->body, mode);
+    if (APR_STATUS_IS_EAGAIN(rv)) {
+        mp_body_continue(&call->body);
+        return want_client(call, POLLIN);
+    }
+    if (rv != APR_SUCCESS) {
+        MP_RLOG(APLOG_INFO, rv > 0 ? rv : 0, call->r, "PSG0640", "the request's body could not be read");
+        return finish(call, mp_body_status(&call->body, rv));
+    }
+    call->body_length = !call->body.present ? MP_REQUEST_NO_BODY : call->body.length >= 0 ? call->body.length : MP_REQUEST_ANY_BODY;
+    rc = mp_request_build(&call->request, call->r, call->app, call->body_length);
+    if (rc != OK)
+        return finish(call, rc);
+    call->state = CONNECT;
+    return GO_ON;
 }
 
 static step_t prepare_to_send(call_t *call)
@@ -188,7 +225,7 @@ static step_t step_send_body(call_t *call)
     call->read_mode = APR_NONBLOCK_READ;
     rv = mp_body_gather(&call->body, mode);
     if (APR_STATUS_IS_EAGAIN(rv))
-        return WANT_CLIENT;
+        return want_client(call, POLLIN);
     if (rv == APR_SUCCESS && call->body.ended && call->body.length >= 0 && call->body.taken != call->body.length)
         rv = APR_EGENERAL;
     if (rv != APR_SUCCESS) {
@@ -233,8 +270,10 @@ static step_t override(call_t *call)
 {
     mp_response_t *response = &call->response;
 
-    while (!response->complete && mp_response_take(response, call->link, 0) == APR_SUCCESS)
+    while (!response->complete && mp_response_take(response, call->link, 0) == APR_SUCCESS) {
         apr_brigade_cleanup(response->out);
+        response->size = 0;
+    }
     apr_brigade_cleanup(response->out);
     if (response->complete && !call->unsound) {
         mp_link_keep(call->links, call->link);
@@ -314,18 +353,39 @@ static void release(call_t *call)
     call->link = NULL;
 }
 
+static step_t end(call_t *call, apr_status_t rv)
+{
+    if (rv != APR_SUCCESS)
+        MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG0687", "the client left before it had the whole response");
+    return finish(call, rv == (apr_status_t) AP_FILTER_ERROR ? AP_FILTER_ERROR : OK);
+}
+
 static step_t pass(call_t *call, mp_response_pass_t how)
 {
     apr_status_t rv;
 
     if (how == MP_RESPONSE_END)
         release(call);
+    else if (call->gentle)
+        mp_calm_begin(call->r);
     rv = mp_response_pass(&call->response, how);
-    if (rv == APR_SUCCESS && how != MP_RESPONSE_END)
-        return GO_ON;
+    if (rv != APR_SUCCESS || how == MP_RESPONSE_END)
+        return end(call, rv);
+    if (call->gentle)
+        call->state = PUSH;
+    return GO_ON;
+}
+
+static step_t step_push(call_t *call)
+{
+    apr_status_t rv = mp_calm_push(call->r->connection);
+
     if (rv != APR_SUCCESS)
-        MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG0687", "the client left before it had the whole response");
-    return finish(call, rv == (apr_status_t) AP_FILTER_ERROR ? AP_FILTER_ERROR : OK);
+        return end(call, rv);
+    if (call->r->connection->data_in_output_filters)
+        return want_client(call, POLLOUT);
+    call->state = READ_BODY;
+    return GO_ON;
 }
 
 static step_t step_read_body(call_t *call)
@@ -337,7 +397,7 @@ static step_t step_read_body(call_t *call)
         return pass(call, MP_RESPONSE_END);
     rv = mp_response_take(response, call->link, call->may_block && response->size == 0);
     if (rv == APR_SUCCESS)
-        return response->size >= 64 * 1024 && !response->complete ? pass(call, MP_RESPONSE_MORE) : GO_ON;
+        return response->size >= MP_RESPONSE_PIECE && !response->complete ? pass(call, MP_RESPONSE_MORE) : GO_ON;
     /* The head alone, too: it is what a stream of events begins with. */
     if (APR_STATUS_IS_EAGAIN(rv) && (response->size > 0 || !response->begun))
         return pass(call, MP_RESPONSE_PAUSE);
@@ -351,8 +411,8 @@ static step_t step_read_body(call_t *call)
 }
 
 static step_t (*const steps[])(call_t *call) = {
-    [CONNECT] = step_connect,     [SEND] = step_send,           [SEND_BODY] = step_send_body,
-    [READ_HEAD] = step_read_head, [READ_BODY] = step_read_body,
+    [OPEN] = step_open,           [CONNECT] = step_connect,     [SEND] = step_send, [SEND_BODY] = step_send_body,
+    [READ_HEAD] = step_read_head, [READ_BODY] = step_read_body, [PUSH] = step_push,
 };
 
 /* The client's descriptor, or -1 where it is shared with other requests (HTTP/2) or there is none. */
@@ -364,76 +424,124 @@ static int descriptor_of(conn_rec *c)
     return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS ? fd : -1;
 }
 
-static void wait_backend(call_t *call)
+int mp_handler_create(mp_handler_call_t **pcall, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links, int gentle)
 {
+    call_t *call = apr_palloc(r->pool, sizeof(*call));
+    int rc;
+
+    memset(call, 0, offsetof(call_t, vec));
+    memset(&call->nvec, 0, offsetof(call_t, response) - offsetof(call_t, nvec));
+    call->r = r;
+    call->app = app;
+    call->links = links;
+    call->may_block = 1;
+    call->gentle = gentle;
+    call->read_mode = gentle ? APR_NONBLOCK_READ : APR_BLOCK_READ;
+    call->client_fd = descriptor_of(r->connection);
+    rc = mp_body_open(&call->body, r);
+    if (rc == OK)
+        *pcall = call;
+    return rc;
+}
+
+int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)
+{
+    step_t step = GO_ON;
+
+    while (step == GO_ON && call->state != FINISHED)
+        step = steps[call->state](call);
+    if (step == GO_ON)
+        return 0;
+    /* What the link says is looked at when there is room for it. */
+    want->link = call->state == PUSH ? NULL : call->link;
+    want->link_events = step == WANT_BACKEND ? call->events : POLLIN;
+    want->pause = call->link || step == WANT_CLIENT ? 0 : call->pause;
     /* A client that still uploads may close its side after it, and is found out by reading. */
-    int watched = call->state == READ_HEAD || call->state == READ_BODY ? call->client_fd : -1;
+    if (step == WANT_BACKEND)
+        call->client_events = (call->state == READ_HEAD || call->state == READ_BODY) && !call->deserted ? POLLRDHUP : 0;
+    want->client_fd = call->client_events ? call->client_fd : -1;
+    want->client_events = call->client_events;
+    want->deadline = step == WANT_CLIENT ? call->deadline : 0;
+    return 1;
+}
 
-    if (!call->link) {
-        mp_link_pause(call->pause);
-    } else if (mp_link_wait(call->link, call->events, watched, POLLRDHUP, -1) == MP_LINK_CLIENT_READY) {
-        MP_RLOG(APLOG_DEBUG, 0, call->r, "PSG0689", "the client left before its response came");
-        mp_link_give_up(call->link);
-        call->unsound = call->deserted = 1;
-        call->client_fd = -1;
+static void client_left(call_t *call)
+{
+    MP_RLOG(APLOG_DEBUG, 0, call->r, "PSG0689", "the client left before its response came");
+    mp_link_give_up(call->link);
+    call->unsound = call->deserted = 1;
+}
+
+static void client_late(call_t *call)
+{
+    if (call->state == PUSH) {
+        call->r->connection->aborted = 1;
+        end(call, APR_TIMEUP);
+        return;
+    }
+    MP_RLOG(APLOG_INFO, 0, call->r, "PSG0690", "the client sent nothing more of the request's body in time");
+    finish(call, HTTP_REQUEST_TIME_OUT);
+}
+
+void mp_handler_hear(mp_handler_call_t *call, mp_link_wait_t news)
+{
+    if (news == MP_LINK_CLIENT_READY && call->client_events == POLLRDHUP) {
+        client_left(call);
+    } else if (news == MP_LINK_CLIENT_READY) {
+        call->deadline = 0;
+        call->read_mode = call->gentle ? APR_NONBLOCK_READ : APR_BLOCK_READ;
+    } else if (news == MP_LINK_TIMEOUT && call->deadline && ag_clock_now() >= call->deadline) {
+        client_late(call);
+    } else if (news == MP_LINK_READY && call->state == SEND_BODY && answered_early(call)) {
+        read_answer(call, 1);
     }
 }
 
-static void wait_client(call_t *call)
+void mp_handler_hurry(mp_handler_call_t *call, int hurry)
 {
-    int timeout = (int) apr_time_as_msec(call->r->server->timeout);
-    mp_link_wait_t ready = MP_LINK_CLIENT_READY;
-
-    /* Without a descriptor, the read alone waits. */
-    while (call->client_fd >= 0 && (ready = mp_link_wait(call->link, POLLIN, call->client_fd, POLLIN, timeout)) == MP_LINK_READY) {
-        if (answered_early(call)) {
-            read_answer(call, 1);
-            return;
-        }
-    }
-    call->read_mode = APR_BLOCK_READ;
-    if (ready == MP_LINK_TIMEOUT) {
-        MP_RLOG(APLOG_INFO, 0, call->r, "PSG0690", "the client sent nothing more of the request's body in time");
-        finish(call, HTTP_REQUEST_TIME_OUT);
-    }
+    call->may_block = !hurry;
 }
 
-static void drive(call_t *call)
+int mp_handler_result(const mp_handler_call_t *call)
 {
-    while (call->state != FINISHED) {
-        switch (steps[call->state](call)) {
-        case WANT_BACKEND:
-            wait_backend(call);
-            break;
-        case WANT_CLIENT:
-            wait_client(call);
-            break;
-        case GO_ON:
-            break;
-        }
-    }
+    return call->result;
+}
+
+void mp_handler_abandon(mp_handler_call_t *call)
+{
+    finish(call, OK);
+}
+
+/* Waits in this thread. */
+static void wait_here(call_t *call, const mp_link_want_t *want)
+{
+    apr_interval_time_t left = want->deadline - ag_clock_now();
+    int ms = !want->deadline ? -1 : left < 0 ? 0 : (int) apr_time_as_msec(left) + 1;
+
+    if (want->pause)
+        mp_link_pause(want->pause);
+    else if (want->deadline && want->client_fd < 0)
+        call->read_mode = APR_BLOCK_READ; /* the read itself waits */
+    else
+        mp_handler_hear(call, mp_link_wait(want, ms));
+}
+
+int mp_handler_block(mp_handler_call_t *call)
+{
+    mp_link_want_t want;
+
+    call->gentle = 0;
+    call->may_block = 1;
+    mp_calm_end(call->r->connection);
+    while (mp_handler_go(call, &want))
+        wait_here(call, &want);
+    return call->result;
 }
 
 int mp_handler_run(request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)
 {
-    call_t call;
-    int rc;
+    mp_handler_call_t *call;
+    int rc = mp_handler_create(&call, r, app, links, 0);
 
-    memset(&call, 0, offsetof(call_t, vec));
-    memset(&call.nvec, 0, offsetof(call_t, response) - offsetof(call_t, nvec));
-    call.r = r;
-    call.app = app;
-    call.links = links;
-    call.may_block = 1;
-    call.read_mode = APR_NONBLOCK_READ;
-    call.client_fd = descriptor_of(r->connection);
-    rc = mp_body_open(&call.body, r);
-    if (rc != OK)
-        return rc;
-    call.body_length = !call.body.present ? MP_REQUEST_NO_BODY : call.body.length >= 0 ? call.body.length : MP_REQUEST_ANY_BODY;
-    rc = mp_request_build(&call.request, r, app, call.body_length);
-    if (rc != OK)
-        return rc;
-    drive(&call);
-    return call.result;
+    return rc == OK ? mp_handler_block(call) : rc;
 }

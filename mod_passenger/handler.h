@@ -5,7 +5,33 @@
 #include "mod_passenger/link.h"
 #include "mod_passenger/map.h"
 
-/* Has the application answer the request. What the result means is what it means for every content handler. */
+/* Has the application answer the request, and waits in this thread. What the result means is what it means for every content handler. */
 int mp_handler_run(request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links);
+
+/* -- for whoever waits otherwise -- */
+
+/* The request as steps, none of which waits for long. Lives in r->pool. */
+typedef struct mp_handler_call_t mp_handler_call_t;
+
+/* `gentle`: no step waits for the client, whose slowness is waited for between the steps. OK, or what the handler must return. */
+int mp_handler_create(mp_handler_call_t **pcall, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links, int gentle);
+
+/* Takes steps until the request is over (0), or something must be waited for (1, *want is set). A `want` with a deadline waits for the client. */
+int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want);
+
+/* What the waiting came to; MP_LINK_TIMEOUT counts only when the deadline has passed. */
+void mp_handler_hear(mp_handler_call_t *call, mp_link_wait_t news);
+
+/* 1: steps wait for the link not even a tick of the clock. */
+void mp_handler_hurry(mp_handler_call_t *call, int hurry);
+
+/* Goes on to the end, waiting in this thread; the result. */
+int mp_handler_block(mp_handler_call_t *call);
+
+/* What the handler returns, once the request is over. */
+int mp_handler_result(const mp_handler_call_t *call);
+
+/* The request goes away before it is over: the link is closed. Otherwise harmless. */
+void mp_handler_abandon(mp_handler_call_t *call);
 
 #endif

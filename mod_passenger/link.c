@@ -28,18 +28,21 @@ struct mp_link_pool_t {
     apr_thread_mutex_t *mutex;
     mp_link_t *idle; /* last in, first out: the others may grow old and be closed by the core */
     int nidle, max, stopping;
+    struct timeval patience;
     LIST_HEAD(, mp_link_t) used;
     const char *hello;
     mp_link_marks_t *marks; /* of the latest core; counts as a user */
 };
 
-mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max)
+mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_time_t patience)
 {
     mp_link_pool_t *pool = apr_pcalloc(pchild, sizeof(*pool));
 
     if (apr_thread_mutex_create(&pool->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
         return NULL;
     pool->max = max;
+    pool->patience.tv_sec = apr_time_sec(patience);
+    pool->patience.tv_usec = apr_time_usec(patience);
     LIST_INIT(&pool->used);
     pool->hello = apr_psprintf(pchild, AG_LINK_PROTOCOL " %s %lu", ag_build_id(), (unsigned long) mp_helper_generation());
     return pool;
@@ -104,9 +107,8 @@ int mp_link_undelivered(const mp_link_t *link)
     return link->marks && ag_marks_undelivered(&link->marks->map, link->slot, link->serial);
 }
 
-static apr_status_t connect_fresh(mp_link_t **plink)
+static apr_status_t connect_fresh(const mp_link_pool_t *pool, mp_link_t **plink)
 {
-    const struct timeval patience = {.tv_usec = 100 * 1000};
     const char *path = mp_helper_socket();
     mp_link_t *link;
     apr_status_t rv;
@@ -123,7 +125,7 @@ static apr_status_t connect_fresh(mp_link_t **plink)
     link = calloc(1, sizeof(*link));
     if (link)
         link->in = malloc(IN_SIZE);
-    if (!link || !link->in || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) != 0) {
+    if (!link || !link->in || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &pool->patience, sizeof(pool->patience)) != 0) {
         if (link)
             free(link->in);
         free(link);
@@ -152,7 +154,7 @@ apr_status_t mp_link_take(mp_link_pool_t *pool, int fresh, mp_link_t **plink)
     stopping = pool->stopping;
     apr_thread_mutex_unlock(pool->mutex);
     if (!link) {
-        apr_status_t rv = stopping ? APR_EOF : connect_fresh(&link);
+        apr_status_t rv = stopping ? APR_EOF : connect_fresh(pool, &link);
 
         if (rv != APR_SUCCESS)
             return rv;
@@ -325,9 +327,12 @@ apr_status_t mp_link_fill(mp_link_t *link, apr_size_t limit, int wait)
     return rv;
 }
 
-mp_link_wait_t mp_link_wait(const mp_link_t *link, short events, int client_fd, short client_events, int timeout_ms)
+mp_link_wait_t mp_link_wait(const mp_link_want_t *want, int timeout_ms)
 {
-    struct pollfd fds[2] = {{.fd = link->fd, .events = events}, {.fd = client_fd, .events = client_events}};
+    struct pollfd fds[2] = {
+        {.fd = want->link ? want->link->fd : -1, .events = want->link_events},
+        {.fd = want->client_fd, .events = want->client_events},
+    };
     int n;
 
     do {

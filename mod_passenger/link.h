@@ -29,8 +29,8 @@ typedef struct mp_link_t {
     char digests[8][16]; /* options that the core knows, a ring */
 } mp_link_t;
 
-/* `max` links are kept at most. */
-mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max);
+/* `max` links are kept at most. `patience` is how long receiving waits where it may; the kernel counts in ticks of its clock. */
+mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_time_t patience);
 
 /* The child ends at once: whoever uses a link finds its end, and gets no other (APR_EOF). */
 void mp_link_pool_stop(mp_link_pool_t *pool);
@@ -59,16 +59,24 @@ apr_status_t mp_link_hello_check(mp_link_t *link);
  * at the moment. */
 apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat);
 
-/* Receives into in[], which grows up to `limit` bytes (APR_ENOSPC beyond), or into `buf`. `wait` allows to wait for a tenth of a second.
+/* Receives into in[], which grows up to `limit` bytes (APR_ENOSPC beyond), or into `buf`. `wait` allows to wait for the pool's patience.
  * APR_EAGAIN: nothing there. APR_EOF: the core closed. */
 apr_status_t mp_link_fill(mp_link_t *link, apr_size_t limit, int wait);
 apr_status_t mp_link_recv(mp_link_t *link, char *buf, apr_size_t size, apr_size_t *plen, int wait);
 
 typedef enum { MP_LINK_READY, MP_LINK_CLIENT_READY, MP_LINK_TIMEOUT } mp_link_wait_t;
 
-/* Waits for `events` on the link, or `client_events` on the client's descriptor, if that is not -1; poll(2) has the events. Both: the
- * client counts. A negative timeout is none. */
-mp_link_wait_t mp_link_wait(const mp_link_t *link, short events, int client_fd, short client_events, int timeout_ms);
+/* What a request waits for: events (poll(2) has them) on a link, if there is one, and on the client's descriptor, if that is not -1. */
+typedef struct {
+    const mp_link_t *link;
+    int client_fd;
+    short link_events, client_events;
+    apr_time_t deadline;       /* on ag_clock_now's clock, after which waiting for the client is in vain; 0: none */
+    apr_interval_time_t pause; /* 0, or there is no link yet, and another one may be had after this time */
+} mp_link_want_t;
+
+/* Waits. Both: the client counts. A negative timeout is none; the deadline is not looked at. */
+mp_link_wait_t mp_link_wait(const mp_link_want_t *want, int timeout_ms);
 
 /* Waits while there is no link. */
 void mp_link_pause(apr_interval_time_t pause);

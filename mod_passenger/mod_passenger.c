@@ -1,3 +1,4 @@
+#include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
 #include "mod_passenger/mp.h"
@@ -7,6 +8,7 @@ static void register_hooks(apr_pool_t *p)
 {
     mp_conf_register_hooks(p);
     mp_helper_register_hooks(p);
+    mp_calm_register_hooks(p);
     mp_takeover_register_hooks(p);
 }
 

@@ -9,8 +9,6 @@
 #include <http_request.h>
 #include <util_filter.h>
 
-#define PIECE (64 * 1024)
-
 /* The phrase that the application gave is kept; Apache's comes in where there is none. */
 static const char *status_line(request_rec *r, const ag_http_head_t *head)
 {
@@ -169,7 +167,7 @@ static apr_status_t take_buffered(mp_response_t *response, mp_link_t *link)
 apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait)
 {
     apr_bucket_alloc_t *alloc = response->r->connection->bucket_alloc;
-    apr_size_t len, size = PIECE, used;
+    apr_size_t len, size = MP_RESPONSE_PIECE - response->size, used;
     apr_bucket *memory;
     apr_status_t rv;
     char *data;

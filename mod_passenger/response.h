@@ -26,8 +26,11 @@ typedef struct {
  * no final, framed response (logged). */
 int mp_response_begin(mp_response_t *response, request_rec *r, mp_link_t *link, const ag_http_head_t *head, apr_size_t head_len);
 
-/* Takes from the link what is there, at most 64 KiB. `wait` as for mp_link_recv. APR_EAGAIN: nothing there. APR_EOF: the core closed.
- * APR_EGENERAL: broken framing. */
+/* What is passed on at once. With its framing it is less than what Apache's core keeps for a client before it waits for it. */
+#define MP_RESPONSE_PIECE (56 * 1024)
+
+/* Takes from the link what is there, MP_RESPONSE_PIECE together at most. `wait` as for mp_link_recv. APR_EAGAIN: nothing there. APR_EOF: the
+ * core closed. APR_EGENERAL: broken framing. */
 apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait);
 
 typedef enum {

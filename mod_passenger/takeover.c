@@ -14,7 +14,8 @@
 #include <mpm_common.h>
 #include <sys/stat.h>
 
-#define HANDLER "passenger-handler"
+#define HANDLER  "passenger-handler"
+#define PATIENCE (apr_time_from_sec(1) / 10)
 
 /* What a child keeps between requests. Every server's configuration points to it. */
 typedef struct {
@@ -29,7 +30,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     child->found = mp_map_cache_create(pchild);
-    child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1);
+    child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1, PATIENCE);
     if (!child->found || !child->links) {
         MP_LOG(APLOG_CRIT, 0, s, "PSG0601", "no mutex could be made; requests for applications are refused");
         return;
