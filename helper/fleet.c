@@ -12,18 +12,20 @@ void hp_fleet_count(const hp_fleet_t *fleet, hp_policy_counts_t *c)
 {
     const hp_process_t *process;
 
-    c->ready = c->outdated = c->starting = c->busy = 0;
+    c->ready = c->outdated = c->starting = c->busy = c->away = c->asking = 0;
     c->used = fleet->used;
     c->held = fleet->held;
     TAILQ_FOREACH (process, &fleet->processes, entry) {
         if (process->state == HP_PROCESS_STARTING) {
             c->starting += process->generation == fleet->generation && !process->failed;
         } else if (process->state == HP_PROCESS_READY) {
+            c->away += process->oob >= HP_PROCESS_OOB_CLEARING;
             if (hp_fleet_outdated(fleet, process)) {
                 c->outdated++;
                 continue;
             }
             c->ready++;
+            c->asking += process->oob == HP_PROCESS_OOB_WANTED;
             c->busy += process->concurrency == 0 && process->in_flight > 0 && process->cpu >= BUSY;
         }
     }
@@ -76,11 +78,32 @@ hp_process_t *hp_fleet_idle(const hp_fleet_t *fleet, apr_time_t before)
     hp_process_t *process, *found = NULL;
 
     TAILQ_FOREACH (process, &fleet->processes, entry) {
-        if (process->state == HP_PROCESS_READY && process->in_flight == 0 && process->last_used < before &&
+        if (process->state == HP_PROCESS_READY && process->oob < HP_PROCESS_OOB_CLEARING && process->in_flight == 0 && process->last_used < before &&
             (!found || process->last_used < found->last_used))
             found = process;
     }
     return found;
+}
+
+void hp_fleet_each(const hp_fleet_t *fleet, void (*visit)(hp_process_t *process, void *baton), void *baton)
+{
+    hp_process_t *process, *next;
+
+    for (process = TAILQ_FIRST(&fleet->processes); process; process = next) {
+        next = TAILQ_NEXT(process, entry);
+        visit(process, baton);
+    }
+}
+
+void hp_fleet_dismiss(hp_fleet_t *fleet, int only_starting)
+{
+    hp_process_t *process, *next;
+
+    for (process = TAILQ_FIRST(&fleet->processes); process; process = next) {
+        next = TAILQ_NEXT(process, entry);
+        if (!only_starting || process->state == HP_PROCESS_STARTING)
+            hp_process_retire(process);
+    }
 }
 
 void hp_fleet_relieve(hp_fleet_t *fleet, int min, apr_time_t restarted_at)

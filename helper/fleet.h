@@ -17,7 +17,7 @@ typedef struct {
 /* 1 if the process serves only until a successor is ready. */
 int hp_fleet_outdated(const hp_fleet_t *fleet, const hp_process_t *process);
 
-/* Sets what the list can tell: ready, outdated, starting, busy, used, held. */
+/* Sets what the list can tell: ready, outdated, away, asking, starting, busy, used, held. */
 void hp_fleet_count(const hp_fleet_t *fleet, hp_policy_counts_t *c);
 /* Requests in all of them. */
 int hp_fleet_in_flight(const hp_fleet_t *fleet);
@@ -30,6 +30,11 @@ hp_process_t *hp_fleet_outworn(const hp_fleet_t *fleet);
 /* A successor is ready: one outdated process is ended, and with it those of older code that nobody has needed since `restarted_at`, unless
  * they are among the least number that should be there. */
 void hp_fleet_relieve(hp_fleet_t *fleet, int min, apr_time_t restarted_at);
+/* Lets `visit` see every process, which may go meanwhile. */
+void hp_fleet_each(const hp_fleet_t *fleet, void (*visit)(hp_process_t *process, void *baton), void *baton);
+
+/* All of them are to end, or those that are starting. */
+void hp_fleet_dismiss(hp_fleet_t *fleet, int only_starting);
 /* A ready process without requests that was used last before `before`, the longest unused of them; NULL: there is none. */
 hp_process_t *hp_fleet_idle(const hp_fleet_t *fleet, apr_time_t before);
 

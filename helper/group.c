@@ -1,6 +1,7 @@
 #include "helper/group.h"
 #include "apr-glue/log.h"
 #include "helper/msg.h"
+#include "helper/oob.h"
 #include "helper/wear.h"
 #include <apr_strings.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #define NEWS_WAIT    (2 * apr_time_from_sec(1)) /* for the news of a process that takes no connections */
 #define QUIET_WAIT   apr_time_from_sec(1)   /* that a lone visitor waits for new code, when old code could answer */
 #define QUIET_QUEUE  2                      /* more than that are a crowd */
+#define OOB_LIMIT    apr_time_from_sec(60)  /* of out-of-band work, as Passenger's users know it */
 #define FORGET_AFTER apr_time_from_sec(600) /* of having neither processes nor visitors */
 
 struct hp_group_t {
@@ -160,6 +162,7 @@ static void on_gone(hp_process_t *process)
     hp_fleet_t *fleet = &group->member.fleet;
 
     over_with_starting(group, process);
+    hp_oob_step(process);
     TAILQ_REMOVE(&fleet->processes, process, entry);
     fleet->used--;
     group->room->used--;
@@ -175,7 +178,12 @@ static void on_gone(hp_process_t *process)
         advance(group);
 }
 
-static const hp_process_events_t process_events = {on_ready, on_failed, on_gone};
+static void on_back(hp_process_t *process)
+{
+    advance(process->group);
+}
+
+static const hp_process_events_t process_events = {on_ready, on_failed, on_gone, on_back};
 
 static void count_in(hp_group_t *group, hp_process_t *process)
 {
@@ -287,6 +295,9 @@ static void advance(void *baton)
 
     if (hp_watch_pending(group->watch))
         return;
+    c = count(group);
+    if (!group->ctx->stopping)
+        hp_oob_start(&group->member.fleet, &c, OOB_LIMIT);
     if (!quiet(group))
         serve_queue(group);
     c = count(group);
@@ -316,7 +327,6 @@ static void on_timer(void *baton)
 static void restart(hp_group_t *group, int roll, const char *why)
 {
     hp_fleet_t *fleet = &group->member.fleet;
-    hp_process_t *process, *next;
 
     fleet->generation++;
     fleet->held = 0;
@@ -327,11 +337,7 @@ static void restart(hp_group_t *group, int roll, const char *why)
     hp_config_forget(&group->kept);
     hp_report_destroy(&group->failure);
     ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", name(group), why, fleet->generation);
-    for (process = TAILQ_FIRST(&fleet->processes); process; process = next) {
-        next = TAILQ_NEXT(process, entry);
-        if (!roll || process->state == HP_PROCESS_STARTING)
-            hp_process_retire(process);
-    }
+    hp_fleet_dismiss(fleet, roll);
     if (roll)
         be_quiet(group);
 }
@@ -518,9 +524,10 @@ void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
     else if (process->state == HP_PROCESS_READY)
         hp_wear_judge(process, work, options(group), name(group));
     hp_process_end(process, work);
+    hp_oob_step(process);
     if (worn != process->worn && count(group).ready == 0)
         be_quiet(group);
-    if (group->member.queue.len > 0 || worn != process->worn || group->room->starved)
+    if (group->member.queue.len > 0 || worn != process->worn || process->oob == HP_PROCESS_OOB_WANTED || group->room->starved)
         advance(group);
     if (group->room->starved)
         hp_room_retry(group->room);
@@ -533,7 +540,7 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
     hp_process_t *process, *next;
     hp_policy_counts_t c = count(group);
     unsigned limit = group->ctx->settings->pool_idle_time;
-    int serving = c.ready + c.outdated, least = c.held && c.min == 0 ? 1 : c.min;
+    int serving = c.ready + c.outdated - c.away, least = c.held && c.min == 0 ? 1 : c.min;
 
     if (c.used == 0)
         return;
@@ -544,7 +551,7 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
         if (hp_process_measure_due(process, now))
             hp_process_measure(process);
         hp_wear_enforce(process, options(group), name(group));
-        if (process->state == HP_PROCESS_READY && process->in_flight == 0 &&
+        if (hp_process_free(process) && process->in_flight == 0 &&
             hp_policy_idle_over(now, process->last_used, limit, serving, least)) {
             serving--;
             hp_process_retire(process);
@@ -569,12 +576,7 @@ const uint64_t *hp_group_cookie(const hp_group_t *group)
 
 void hp_group_each(hp_group_t *group, void (*visit)(hp_process_t *process, void *baton), void *baton)
 {
-    hp_process_t *process, *next;
-
-    for (process = TAILQ_FIRST(&group->member.fleet.processes); process; process = next) {
-        next = TAILQ_NEXT(process, entry);
-        visit(process, baton);
-    }
+    hp_fleet_each(&group->member.fleet, visit, baton);
 }
 
 void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_queue_waiter_t *waiter, void *baton), void *baton)

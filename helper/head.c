@@ -38,7 +38,7 @@ static int control(hp_head_t *head, const char *name, const char *value, apr_int
     return 1; /* a later version's */
 }
 
-/* 1 if the bytes are whole pairs, and `env` is where one begins or ends; finds the method on the way. */
+/* 1 if the bytes are whole pairs, none of them named like the server's own, and `env` is where one begins or ends; finds the method on the way. */
 static int whole_pairs(hp_head_t *head, const char *env)
 {
     const char *at = head->pairs, *end = head->pairs + head->len;
@@ -46,7 +46,7 @@ static int whole_pairs(hp_head_t *head, const char *env)
 
     while (at < end) {
         const char *value = at + strlen(at) + 1;
-        if (value >= end || value == at + 1)
+        if (value >= end || value == at + 1 || *at == '!')
             return 0;
         env_seen |= at == env;
         if (strcmp(at, "REQUEST_METHOD") == 0)
@@ -113,6 +113,21 @@ const char *hp_head_line(const char *pairs, apr_size_t len, apr_pool_t *p)
                         uri ? uri : "/");
 }
 
+/* Names of what an application tells the server begin so, as Passenger's users know it. */
+static int for_server(const ag_http_head_field_t *field)
+{
+    return field->name_len > 2 && field->name[0] == '!' && field->name[1] == '~';
+}
+
+int hp_head_wants_work(const ag_http_head_t *response)
+{
+    for (int i = 0; i < response->nfields; i++) {
+        if (for_server(&response->fields[i]) && ag_http_head_is(&response->fields[i], "!~request-oob-work"))
+            return 1;
+    }
+    return 0;
+}
+
 hp_head_framing_t hp_head_framing(const ag_http_head_t *response, int is_head)
 {
     if (ag_http_head_bodyless(response->status, is_head))
@@ -144,7 +159,7 @@ apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_fram
     at = PUT(at, "\r\n");
     for (int i = 0; i < response->nfields; i++) {
         const ag_http_head_field_t *field = &response->fields[i];
-        if (ag_http_head_hop_by_hop(field) || ag_http_head_is(field, "status") ||
+        if (for_server(field) || ag_http_head_hop_by_hop(field) || ag_http_head_is(field, "status") ||
             (ag_http_head_is(field, "content-length") && (framing == HP_HEAD_CHUNKED || response->status == 204)))
             continue;
         at = put(at, field->name, field->name_len);

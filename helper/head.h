@@ -27,14 +27,17 @@ const char *hp_head_line(const char *pairs, apr_size_t len, apr_pool_t *p);
 /* How a body is framed. */
 typedef enum { HP_HEAD_NONE, HP_HEAD_LENGTH, HP_HEAD_CHUNKED, HP_HEAD_CLOSE } hp_head_framing_t;
 
+/* 1 if the response asks for out-of-band work of its process. */
+int hp_head_wants_work(const ag_http_head_t *response);
+
 /* How this response is framed on its way from the application. */
 hp_head_framing_t hp_head_framing(const ag_http_head_t *response, int is_head);
 
 /* Room that hp_head_write needs for a head of `len` bytes: "a:b\n" becomes "a: b\r\n", and our own fields come on top. */
 #define HP_HEAD_ROOM(len) ((len) + 2 * (AG_HTTP_HEAD_FIELDS + 1) + 256)
 
-/* Writes the head as the link's other side gets it, `len` bytes long where it came from: without what ends at this hop, framed anew, with our mark
- * and `fields` (lines of ours, which need room of their own); `closes`: the link ends after it. */
+/* Writes the head as the link's other side gets it, `len` bytes long where it came from: without what ends at this hop or is for the server
+ * ("!~..."), framed anew, with our mark and `fields` (lines of ours, which need room of their own); `closes`: the link ends after it. */
 apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_framing_t framing, int closes, const char *powered_by,
                          const char *fields);
 

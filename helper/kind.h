@@ -13,6 +13,7 @@ typedef struct {
     apr_size_t option_offset;        /* of the interpreter in ag_options_t */
     const char *advice;              /* "; " and what an application must do to become ready; NULL: nothing that could be forgotten */
     int by_signal;                   /* it does not know the pipe whose end tells loaders to leave, but SIGTERM */
+    int oob_work;                    /* the loader knows out-of-band work */
     int stacks;                      /* the loader writes where the application is to its log on SIGQUIT */
 } hp_kind_t;
 

@@ -16,6 +16,9 @@ static int without_limits(const hp_policy_counts_t *c)
     /* One successor at a time: the others go on serving while it takes the processor. */
     if (more < 1 && c->starting == 0 && (c->outdated > 0 || (c->ready > 0 && c->busy == c->ready)))
         more = 1;
+    /* Somebody must serve while the only process works out of band. */
+    if (more < 1 && c->starting == 0 && c->asking > 0 && serving == 1)
+        more = 1;
     return more;
 }
 
@@ -45,6 +48,11 @@ int hp_policy_spawns(const hp_policy_counts_t *c)
     if (more > c->slots)
         more = c->slots;
     return more > 0 ? more : 0;
+}
+
+int hp_policy_works(const hp_policy_counts_t *c)
+{
+    return c->asking > 0 && c->away == 0 && c->ready + c->outdated > 1;
 }
 
 hp_policy_want_t hp_policy_want(const hp_policy_counts_t *c)

@@ -11,6 +11,8 @@ typedef struct {
     int outdated; /* processes that take requests until a successor is ready: of older code, or worn */
     int starting; /* processes of the newest code that will be ready */
     int queued;   /* requests that found no free process */
+    int away;     /* of `ready` and `outdated`: those that work out of band, and take no requests */
+    int asking;   /* of `ready`: those that would */
     int busy;     /* of `ready`: those without a limit of requests whose processor is busy all the time */
     int min, max; /* processes the group should and may have; max 0: no limit of its own */
     int used;     /* processes of this group that exist, those that are leaving included; >= ready + outdated + starting */
@@ -22,6 +24,10 @@ typedef struct {
 
 /* How many processes to start now. */
 int hp_policy_spawns(const hp_policy_counts_t *c);
+
+/* 1 if one of those that ask may work out of band now: one at a time, and only while others serve. A process that serves alone is not worth
+ * a visitor's wait; where there is room for another, one is started (hp_policy_spawns). */
+int hp_policy_works(const hp_policy_counts_t *c);
 
 /* What to do for a group that wants a process and has no room for it. */
 typedef enum {

@@ -362,7 +362,8 @@ static void finish(hp_process_t *process)
 
 int hp_process_free(const hp_process_t *process)
 {
-    return process->state == HP_PROCESS_READY && (process->concurrency == 0 || process->in_flight < process->concurrency);
+    return process->state == HP_PROCESS_READY && process->oob < HP_PROCESS_OOB_CLEARING &&
+           (process->concurrency == 0 || process->in_flight < process->concurrency);
 }
 
 void hp_process_begin(hp_process_t *process, hp_process_work_t *work)

@@ -27,12 +27,16 @@ typedef enum {
     HP_PROCESS_GONE      /* reaped; remains until its last connection is closed */
 } hp_process_state_t;
 
+/* Out-of-band work (oob.h): it has asked for it, and takes requests until others can; it finishes those it has, and gets no more; it works. */
+typedef enum { HP_PROCESS_OOB_NONE, HP_PROCESS_OOB_WANTED, HP_PROCESS_OOB_CLEARING, HP_PROCESS_OOB_WORKING } hp_process_oob_t;
+
 /* What its group is told. After `gone` the group must not use it any more. */
 typedef struct {
     void (*ready)(hp_process_t *process);
     /* It will never be ready. `sentence` says why, `details` holds the application's words; `gone` follows, or has come. */
     void (*failed)(hp_process_t *process, const char *sentence, const char *details);
     void (*gone)(hp_process_t *process);
+    void (*back)(hp_process_t *process); /* from out-of-band work: it takes requests again */
 } hp_process_events_t;
 
 struct hp_process_t {
@@ -62,6 +66,9 @@ struct hp_process_t {
     int suspect; /* it took no connection: it has ended, or is ended soon */
     int worn;    /* to be replaced: it has served enough, or grown too large */
     int stuck;   /* a request in it will never be answered */
+    hp_process_oob_t oob;
+    apr_time_t oob_since; /* it is in that state */
+    struct hp_oob_t *oob_work;
     apr_time_t stack_at; /* when it was asked where it is */
     apr_uint64_t rss; /* bytes, when last measured */
     unsigned cpu;     /* percent of one processor, the same */

@@ -94,7 +94,11 @@ static const char *remark(const json_t *process)
         return "Starting...";
     if (strcmp(state, "ready") != 0)
         return "Shutting down...";
-    return is(process, "worn") ? "Being replaced..." : NULL;
+    if (is(process, "worn"))
+        return "Being replaced...";
+    return strcmp(text(process, "out_of_band"), "clearing") == 0  ? "Disabling: it will work out of band"
+           : strcmp(text(process, "out_of_band"), "working") == 0 ? "Disabled: it works out of band"
+                                                                  : NULL;
 }
 
 static void say_process(out_t *out, const json_t *process, apr_int64_t generation)
@@ -185,6 +189,24 @@ static void integer(out_t *out, const char *name, apr_int64_t value)
     say(out, "<%s>%" APR_INT64_T_FMT "</%s>", name, value, name);
 }
 
+static const char *enabled(const json_t *process)
+{
+    const char *oob = text(process, "out_of_band");
+
+    return strcmp(oob, "clearing") == 0 ? "DISABLING" : strcmp(oob, "working") == 0 ? "DISABLED" : "ENABLED";
+}
+
+static int count_state(const json_t *processes, const char *key, const char *value)
+{
+    const json_t *process;
+    apr_size_t i;
+    int n = 0;
+
+    json_array_foreach(processes, i, process)
+        n += strcmp(text(process, key), value) == 0;
+    return n;
+}
+
 static void say_process_xml(out_t *out, const json_t *process)
 {
     const char *state = text(process, "state");
@@ -209,7 +231,7 @@ static void say_process_xml(out_t *out, const json_t *process)
     }
     element(out, "uptime", hp_render_duration(real(process, "uptime"), out->p));
     element(out, "life_status", ready || strcmp(state, "starting") == 0 ? "ALIVE" : "SHUTDOWN_TRIGGERED");
-    element(out, "enabled", ready ? "ENABLED" : "DETACHED");
+    element(out, "enabled", ready ? enabled(process) : "DETACHED");
     element(out, "state", state);
     element(out, "has_metrics", kib > 0 ? "true" : "false");
     if (kib > 0) {
@@ -241,12 +263,11 @@ static void say_options_xml(out_t *out, const json_t *options)
 static void say_group_xml(out_t *out, const json_t *group)
 {
     const json_t *processes = json_object_get(group, "processes"), *failure = json_object_get(group, "failure"), *process;
+    int clearing = count_state(processes, "out_of_band", "clearing"), working = count_state(processes, "out_of_band", "working");
+    int ready = count_state(processes, "state", "ready") - clearing - working;
     const char *name = text(group, "name");
-    apr_int64_t ready = 0;
     apr_size_t i;
 
-    json_array_foreach(processes, i, process)
-        ready += strcmp(text(process, "state"), "ready") == 0;
     say(out, "<supergroup>");
     element(out, "name", name);
     element(out, "state", is(group, "restarting") ? "RESTARTING" : ready ? "READY" : number(group, "starting") ? "INITIALIZING" : "READY");
@@ -260,8 +281,8 @@ static void say_group_xml(out_t *out, const json_t *group)
     element(out, "environment", text(group, "environment"));
     integer(out, "generation", number(group, "generation"));
     integer(out, "enabled_process_count", ready);
-    integer(out, "disabling_process_count", 0);
-    integer(out, "disabled_process_count", 0);
+    integer(out, "disabling_process_count", clearing);
+    integer(out, "disabled_process_count", working);
     integer(out, "capacity_used", (apr_int64_t)json_array_size(processes));
     integer(out, "get_wait_list_size", number(group, "queue"));
     integer(out, "disable_wait_list_size", 0);

@@ -1,6 +1,7 @@
 #include "helper/response.h"
 #include "apr-glue/log.h"
 #include "helper/cookie.h"
+#include "helper/oob.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -168,6 +169,8 @@ static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_siz
     r->framing = hp_head_framing(head, r->is_head);
     r->left = head->content_length;
     r->app_closes |= head->close;
+    if (hp_head_wants_work(head))
+        hp_oob_ask(r->process);
     ag_chunk_init(&r->chunks);
     pieces.n = pieces.nheads = 0;
     used = hp_head_write(out, head, r->framing, !r->body_over, mark, cookie ? cookie : "");

@@ -56,7 +56,7 @@ static int serving(const hp_room_member_t *member)
     hp_policy_counts_t c;
 
     hp_fleet_count(&member->fleet, &c);
-    return c.ready + c.outdated;
+    return c.ready + c.outdated - c.away;
 }
 
 /* The idle process of others that would be missed least. `surplus`: only one without which its application has enough. */

@@ -173,6 +173,8 @@ static void add_process(hp_process_t *process, void *baton)
 {
     static const char *const states[] = {[HP_PROCESS_STARTING] = "starting", [HP_PROCESS_READY] = "ready", [HP_PROCESS_DRAINING] = "draining",
                                          [HP_PROCESS_ENDING] = "ending", [HP_PROCESS_GONE] = "gone"};
+    static const char *const oob[] = {[HP_PROCESS_OOB_NONE] = "none", [HP_PROCESS_OOB_WANTED] = "wanted",
+                                      [HP_PROCESS_OOB_CLEARING] = "clearing", [HP_PROCESS_OOB_WORKING] = "working"};
     walk_t *walk = baton;
     json_t *object = needed(json_object());
 
@@ -190,6 +192,7 @@ static void add_process(hp_process_t *process, void *baton)
     put(object, "last_used", process->last_used ? json_real(seconds(walk->now - process->last_used)) : json_null());
     put_int(object, "rss", (json_int_t)process->rss);
     put_int(object, "cpu", process->cpu);
+    put(object, "out_of_band", json_string_nocheck(oob[process->state == HP_PROCESS_READY ? process->oob : HP_PROCESS_OOB_NONE]));
     put(object, "worn", json_boolean(process->worn));
     put(object, "stuck", json_boolean(process->stuck));
     if (json_array_append_new(walk->list, object))

@@ -50,7 +50,8 @@ SKIP: {
     my @files = files($dir);
     for my $file ("$libexec/mod_passenger.so", "$sysconf/mods-available/passenger.load", "$sysconf/mods-available/passenger.conf",
         '/usr/sbin/passenger-status', '/usr/bin/passenger-config', (map { "/usr/share/man/man8/passenger-$_.8" } qw(status config)),
-        map { "/usr/lib/mod_passenger/$_" } 'passenger-helper', 'passenger-prestart', 'loaders/rack-loader.rb', map({ "loaders/$_.py" } qw(wsgi-loader threads asgi))) {
+        map { "/usr/lib/mod_passenger/$_" } 'passenger-helper', 'passenger-prestart', 'loaders/rack-loader.rb', 'loaders/ruby/phusion_passenger.rb',
+            'loaders/ruby/phusion_passenger/rack/out_of_band_gc.rb', map({ "loaders/$_.py" } qw(wsgi-loader threads asgi))) {
         ok grep({ $_ eq $file } @files), "it brings $file" or diag "  @files";
     }
     ok !grep({ !m{^(?:\Q$libexec\E/mod_passenger\.so|\Q$sysconf\E/mods-available/passenger\.|/usr/lib/mod_passenger/|/usr/share/man/|/usr/sbin/passenger-status$|/usr/bin/passenger-config$)} } @files), '... and nothing elsewhere'

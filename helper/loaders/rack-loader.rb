@@ -10,27 +10,12 @@ if (RUBY_VERSION.split('.').map { |part| part.to_i } <=> [2, 5]) < 0
   exit! 1
 end
 
-# What applications know of Passenger.
+# What applications know of Passenger. It is read before they ask for it: no gem that has a file of the same name takes its place.
+$LOAD_PATH.push("#{__dir__}/ruby")
+require "#{__dir__}/ruby/phusion_passenger"
+require "#{__dir__}/ruby/phusion_passenger/rack/out_of_band_gc"
+
 module PhusionPassenger
-  VERSION_STRING = '6.0.24'   # of the interface, not of the helper
-
-  @handlers = {}
-  class << self
-    # How many requests the process takes at once, if that is not the number of its threads; 0 for no limit.
-    attr_accessor :advertised_concurrency_level
-
-    # starting_worker_process (forked), stopping_worker_process, after_installing_signal_handlers,
-    # starting_request_handler_thread, unhandled_exception_before_exit (exception)
-    def on_event(name, &block)
-      raise ArgumentError, 'on_event() wants a block' unless block
-      (@handlers[name.to_sym] ||= []) << block
-    end
-
-    def call_event(name, *args)
-      (@handlers[name.to_sym] || []).each { |handler| handler.call(*args) }
-    end
-  end
-
   module RackLoader
     LISTENER = 3
     PID = Process.pid
@@ -43,6 +28,7 @@ module PhusionPassenger
     MAX_PARTS = 512
     MAX_FRAMES = 100            # of an exception in the log
     EMPTY = ''.b.freeze
+    OOB_WORK = '!OOB_WORK'      # a pair that only the helper can send
     FILE = "#{__FILE__}:"
 
     TOKEN = /\A[!#$%&'*+\-.^_`|~0-9A-Za-z]+\z/
@@ -711,7 +697,7 @@ module PhusionPassenger
           'rack.errors' => $stderr, 'rack.multithread' => threads > 1, 'rack.multiprocess' => true, 'rack.run_once' => false,
           'rack.hijack?' => true, 'rack.url_scheme' => 'http'
         }
-        @constants['rack.version'] = defined?(Rack::VERSION) ? Rack::VERSION : [1, 3] if rack < 3
+        @constants['rack.version'] = defined?(::Rack::VERSION) ? ::Rack::VERSION : [1, 3] if rack < 3
       end
 
       def handle_signals
@@ -860,6 +846,7 @@ module PhusionPassenger
         env = pairs(data.byteslice(4, size))
         raise Garbage, 'a request without REQUEST_METHOD' unless env.key?('REQUEST_METHOD')
         link.rest = data.bytesize == size + 4 ? EMPTY : data.byteslice(size + 4, data.bytesize - size - 4)
+        return oob_work(link) if env.key?(OOB_WORK)
         env.update(@constants)
         input = env['rack.input'] = body(link, env)
         response = env['rack.hijack'] = Response.new(link, env)
@@ -868,6 +855,14 @@ module PhusionPassenger
         env['rack.url_scheme'] = 'https' if https && HTTPS_ON.include?(https.downcase)
         keep = call(env, response)
         link.hijacked || input.is_a?(StringIO) ? keep : skip(link, input) && keep
+      end
+
+      # What the application wants to do between requests. No client waits for it.
+      def oob_work(link)
+        quietly('oob_work') { PhusionPassenger.call_event(:oob_work) }
+        RackLoader.leave_child if Process.pid != PID
+        link.sock.write("HTTP/1.1 200 \r\nContent-Length: 9\r\n\r\noobw done")
+        !Response.closing
       end
 
       def pairs(head)
@@ -1118,12 +1113,12 @@ module PhusionPassenger
 
       # Rack before 3.0 gives the application and its options.
       def build(path)
-        built = path.end_with?('.ru') ? Rack::Builder.parse_file(path) : Rack::Builder.new_from_string(File.read(path), path)
+        built = path.end_with?('.ru') ? ::Rack::Builder.parse_file(path) : ::Rack::Builder.new_from_string(File.read(path), path)
         built.is_a?(Array) ? built.first : built
       end
 
       def rack_version
-        (defined?(Rack::RELEASE) ? Rack::RELEASE : Rack.release).to_i
+        (defined?(::Rack::RELEASE) ? ::Rack::RELEASE : ::Rack.release).to_i
       end
 
       # Returns file and line of the application that an exception is about.

@@ -24,6 +24,7 @@ static void requests(void)
         {"a control name without a value", PAIRS("CONTENT_LENGTH\0000\0!g\0"), 0},
         {"an empty name", PAIRS("CONTENT_LENGTH\0000\0\0b\0"), 0},
         {"something from a later version", PAIRS("CONTENT_LENGTH\0000\0!z\0001\0A\0b\0"), 1},
+        {"a pair of the server's own among the application's", PAIRS("CONTENT_LENGTH\0000\0A\0b\0!OOB_WORK\0001\0"), 0},
         {"variables after the first pair", PAIRS("CONTENT_LENGTH\0000\0!e\0004\0A\0b\0C\0d\0"), 1},
         {"no variables after all pairs", PAIRS("CONTENT_LENGTH\0000\0!e\0004\0A\0b\0"), 1},
         {"variables from the start", PAIRS("CONTENT_LENGTH\0000\0!e\0000\0A\0b\0"), 1},
@@ -115,15 +116,21 @@ static void framing(void)
 static void response(void)
 {
     static ag_http_head_t head;
-    const char *in = "HTTP/1.0 404 Gone fishing\nX: 1\nConnection: close\nStatus: 404\nKeep-Alive: 1\nSet-Cookie: a\nSet-Cookie: b\n\n", *wrong;
+    const char *in = "HTTP/1.0 404 Gone fishing\nX: 1\n!~Request-OOB-Work: true\n!~x: y\nConnection: close\nStatus: 404\nKeep-Alive: 1\n"
+                     "Set-Cookie: a\nSet-Cookie: b\n\n";
+    const char *wrong;
     char out[1024];
     apr_size_t len;
 
     is_int(ag_http_head_parse(&head, in, strlen(in), &len, &wrong), APR_SUCCESS, "an old head");
+    is_int(hp_head_wants_work(&head), 1, "it asks for out-of-band work");
     out[hp_head_write(out, &head, HP_HEAD_CLOSE, 0, "us", "A: b\r\n")] = '\0';
     is_str(out, "HTTP/1.1 404 Gone fishing\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX-Powered-By: us\r\nA: b\r\n"
                 "Transfer-Encoding: chunked\r\n\r\n",
-           "what ends here ends here, the rest stays in order");
+           "what ends here, or is for the server, ends here; the rest stays in order");
+    in = "HTTP/1.1 200\r\n!~Request-OOB-Workers: 1\r\nRequest-OOB-Work: 1\r\n\r\n";
+    if (ag_http_head_parse(&head, in, strlen(in), &len, &wrong) == APR_SUCCESS)
+        is_int(hp_head_wants_work(&head), 0, "other names do not");
 }
 
 int main(void)

@@ -70,9 +70,41 @@ static void times(void)
     is_int(hp_policy_restart(5, 5, 1), 1, "always_restart.txt");
 }
 
+/* Whoever works out of band takes nothing away from visitors. */
+static void works(void)
+{
+    hp_policy_counts_t c = {.ready = 2, .asking = 1, .used = 2, .pool_used = 2, .pool_max = 6, .slots = 4, .min = 1};
+    int bad = 0;
+
+    is_int(hp_policy_works(&c), 1, "one of two may work");
+    is_int(hp_policy_spawns(&c), 0, "... and needs no help");
+    c.away = 1;
+    is_int(hp_policy_works(&c), 0, "... but not both");
+    c.away = c.asking = 0;
+    is_int(hp_policy_works(&c), 0, "nobody asks");
+    c = (hp_policy_counts_t){.ready = 1, .asking = 1, .used = 1, .pool_used = 1, .pool_max = 6, .slots = 4, .min = 1};
+    is_int(hp_policy_works(&c), 0, "the only one stays");
+    is_int(hp_policy_spawns(&c), 1, "... until there is another");
+    c.starting = 1, c.used = c.pool_used = 2;
+    is_int(hp_policy_spawns(&c), 0, "... one");
+    c.starting = 0, c.used = 1, c.pool_used = c.pool_max;
+    is_int(hp_policy_spawns(&c), 0, "... for which there must be room");
+    is_int(hp_policy_want(&c), HP_POLICY_STAY, "... that nobody is sent away for");
+    c.pool_used = 1, c.max = 1;
+    is_int(hp_policy_spawns(&c), 0, "... within the application's own limit");
+    c = (hp_policy_counts_t){.ready = 1, .outdated = 1, .asking = 1, .used = 2, .pool_used = 2, .pool_max = 6, .slots = 4, .min = 1};
+    is_int(hp_policy_works(&c), 1, "one of older code serves as well");
+    for (int n = 0; n < 4 * 3 * 4 * 4; n++) {
+        c = (hp_policy_counts_t){.ready = n % 4, .outdated = n / 4 % 3, .asking = n / 12 % 4, .away = n / 48, .pool_max = 9};
+        bad += hp_policy_works(&c) && (c.away > 0 || c.ready + c.outdated < 2);
+    }
+    is_int(bad, 0, "never two, never the last");
+}
+
 int main(void)
 {
     promises();
+    works();
     times();
     return done_testing();
 }
