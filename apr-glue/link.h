@@ -25,6 +25,8 @@
 #ifndef AG_LINK_H
 #define AG_LINK_H
 
+#include <stdint.h>
+
 #define AG_LINK_PROTOCOL "PASSENGER/1"
 
 /* The largest header block of a request, bytes; what is larger is answered 431 by the module. */
@@ -39,7 +41,11 @@
 #define AG_LINK_DIGEST "!d"       /* 16 hex digits: which options; see AG_LINK_OPTIONS */
 #define AG_LINK_OPTIONS "!o"      /* base64 of the options' wire form; sent until a response has come on this link for this digest */
 #define AG_LINK_CHUNKED "!c"      /* flag: the body is chunked on the link */
+#define AG_LINK_AUTHOR "!a"       /* decimal: the user whose .htaccess file says something about the application; absent: nobody's does */
 #define AG_LINK_ENV_AT "!e"       /* decimal: bytes of the application's pairs before those that administrators set (SetEnv); absent: none */
+
+/* No user. */
+#define AG_LINK_NO_AUTHOR ((uint32_t)-1)
 
 /* Field of a response by which the core refuses a digest that it does not know (status 421): the module sends the request again, with
  * options, if it can. */

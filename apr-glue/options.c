@@ -37,6 +37,8 @@ static const ag_options_global_t global_defaults = {
 #define PENDING            AG_OPTIONS_PENDING
 #define WARN               AG_OPTIONS_WARN
 #define VHOST              AG_OPTIONS_VHOST
+#define CAP                AG_OPTIONS_CAP
+#define ENDLESS            AG_OPTIONS_ENDLESS
 #define ANY                .hi = 1
 #define RANGE(least, most) .lo = least, .hi = most
 #define LENGTH(most)       .hi = most
@@ -100,6 +102,28 @@ int ag_options_is_set(const ag_options_t *o, int id)
     return (o->set & BIT(id)) != 0;
 }
 
+const ag_options_row_t *ag_options_row(int id)
+{
+    return &ag_options_rows[row_of[id]];
+}
+
+const char *ag_options_class(const ag_options_row_t *row)
+{
+    if (row->flags & AG_OPTIONS_CAP)
+        return "Limits";
+    switch (row->scope) {
+    case AG_OPTIONS_SCOPE_APP:
+        return "App";
+    case AG_OPTIONS_SCOPE_LOCATION:
+    case AG_OPTIONS_SCOPE_LOCATION_OPTIONS:
+        return "Requests";
+    case AG_OPTIONS_SCOPE_GLOBAL:
+    case AG_OPTIONS_SCOPE_ADMIN:
+        break;
+    }
+    return NULL;
+}
+
 /* The members of either struct, by row. */
 static int *int_at(void *object, const ag_options_row_t *row)
 {
@@ -114,6 +138,31 @@ static const char **string_at(void *object, const ag_options_row_t *row)
 static apr_array_header_t **set_at(void *object, const ag_options_row_t *row)
 {
     return (apr_array_header_t **)(void *)((char *)object + row->offset);
+}
+
+void ag_options_copy(ag_options_t *to, const ag_options_t *from, int id)
+{
+    switch (id) {
+#define OPTION(directive, field, type, scope, def, bounds, flags, doc)                                                           \
+    case AG_OPTIONS_##field:                                                                                                     \
+        to->field = from->field;                                                                                                 \
+        break;
+#include "apr-glue/options.def"
+    default:
+        return;
+    }
+    to->set |= BIT(id);
+}
+
+int ag_options_cap(ag_options_t *o, const ag_options_t *most, const ag_options_row_t *row)
+{
+    void *limits = (void *)(uintptr_t)most;
+    int limit = *int_at(limits, row), *value = int_at(o, row), endless = (row->flags & AG_OPTIONS_ENDLESS) != 0;
+
+    if ((endless && limit == 0) || (*value <= limit && !(endless && *value == 0)))
+        return 0;
+    *value = limit;
+    return 1;
 }
 
 static const char *check_flag(apr_pool_t *p, const ag_options_row_t *row, const char *value)
@@ -148,17 +197,17 @@ static const char *check_int(apr_pool_t *p, const ag_options_row_t *row, const c
     return apr_psprintf(p, "%s must be a number from %d to %d", row->directive, row->lo, row->hi);
 }
 
-/* 1 if `value` is one of the blank-separated words. */
-static int is_choice(const char *words, const char *value)
+/* Where `value` is among the blank-separated words, or NULL. */
+static const char *choice(const char *words, const char *value)
 {
     apr_size_t len = strlen(value);
     const char *at;
 
     for (at = words; *at; at += strcspn(at, " "), at += strspn(at, " ")) {
-        if (len == strcspn(at, " ") && strncmp(at, value, len) == 0)
-            return 1;
+        if (len == strcspn(at, " ") && strncasecmp(at, value, len) == 0)
+            return at;
     }
-    return 0;
+    return NULL;
 }
 
 static const char *check_uri(apr_pool_t *p, const ag_options_row_t *row, const char *value)
@@ -191,7 +240,7 @@ static const char *check_text(apr_pool_t *p, const ag_options_row_t *row, const 
         if (apr_iscntrl(value[i]))
             return apr_pstrcat(p, row->directive, " must not contain control characters", NULL);
     }
-    if (row->choices && !is_choice(row->choices, value))
+    if (row->choices && !choice(row->choices, value))
         return apr_psprintf(p, "%s must be one of: %s", row->directive, row->choices);
     if (row->url)
         return check_url(p, row, value);
@@ -243,6 +292,8 @@ const char *ag_options_set(apr_pool_t *p, void *object, const ag_options_row_t *
     problem = ag_options_check(p, row, value);
     if (problem)
         return problem;
+    if (row->choices)
+        value = apr_pstrmemdup(p, choice(row->choices, value), strlen(value));
     if (row->type == AG_OPTIONS_TYPE_FLAG)
         *int_at(object, row) = strcasecmp(value, "on") == 0;
     else if (row->type == AG_OPTIONS_TYPE_INT)

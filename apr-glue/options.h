@@ -1,17 +1,15 @@
 /* The directives: one list (options.def), and what follows from it for whoever has no httpd at hand.
  *
- * A per-directory option is a member of ag_options_t, named like its directive without "Passenger", in snake case. A member that
- * was not set holds its default, so readers read members and never ask for defaults; `set` only matters for merging, the wire and
- * digests. */
+ * A per-directory option is a member of ag_options_t, named like its directive without "Passenger", in snake case. A member that was
+ * not set holds its default, so readers never ask for defaults; `set` only matters for merging, the wire and digests. */
 #ifndef AG_OPTIONS_H
 #define AG_OPTIONS_H
 
 #include "apr-glue/frame.h"
 #include <apr_tables.h>
 
-/* How values of each type are kept. A SET is NULL or an array of char *, in the order of configuration, without duplicates;
- * a KEYVAL is the same with elements "name value". A FLAG is 1, 0, or -1 where neither is the default and the reader must decide.
- */
+/* How values are kept. A SET is NULL or an array of char *, in the order of configuration, without duplicates;
+ * a KEYVAL is the same with elements "name value". A FLAG is 1, 0, or -1 where the reader must decide. */
 #define AG_OPTIONS_FLAG   int
 #define AG_OPTIONS_INT    int
 #define AG_OPTIONS_STRING const char *
@@ -25,8 +23,7 @@ enum {
     AG_OPTIONS_COUNT
 };
 
-/* The same for the options of the whole server: AG_OPTIONS_GLOBAL_max_pool_size, ... */
-enum {
+enum { /* the same for the whole server: AG_OPTIONS_GLOBAL_max_pool_size, ... */
 #define GLOBAL(directive, field, type, def, bounds, flags, doc) AG_OPTIONS_GLOBAL_##field,
 #include "apr-glue/options.def"
     AG_OPTIONS_GLOBAL_COUNT
@@ -76,7 +73,8 @@ typedef enum {
     AG_OPTIONS_SCOPE_GLOBAL,          /* the server as a whole */
     AG_OPTIONS_SCOPE_APP,             /* anywhere but in sections that select files or conditions */
     AG_OPTIONS_SCOPE_LOCATION,        /* anywhere */
-    AG_OPTIONS_SCOPE_LOCATION_OPTIONS /* anywhere; in .htaccess only with AllowOverride Options */
+    AG_OPTIONS_SCOPE_LOCATION_OPTIONS, /* anywhere; in .htaccess only with AllowOverride Options */
+    AG_OPTIONS_SCOPE_ADMIN            /* as APP, but not in .htaccess */
 } ag_options_scope_t;
 
 enum {
@@ -84,7 +82,9 @@ enum {
     AG_OPTIONS_GRANT = 1 << 1,   /* root's values are registered; nobody else's are trusted (settings.h) */
     AG_OPTIONS_PENDING = 1 << 2, /* accepted; the effect is not built yet */
     AG_OPTIONS_WARN = 1 << 3,    /* an ignored name that deserves a line in the log */
-    AG_OPTIONS_VHOST = 1 << 4    /* of the whole server, but rightly written in virtual hosts */
+    AG_OPTIONS_VHOST = 1 << 4,   /* of the whole server, but rightly written in virtual hosts */
+    AG_OPTIONS_CAP = 1 << 5,     /* INT: .htaccess files may say no more than the server's configuration, if that says anything */
+    AG_OPTIONS_ENDLESS = 1 << 6  /* INT: 0 means no limit, so it is more than any other number */
 };
 
 typedef struct {
@@ -99,12 +99,11 @@ typedef struct {
     int id;              /* AG_OPTIONS_* or AG_OPTIONS_GLOBAL_* */
     apr_size_t offset;   /* of the member */
     int lo, hi;          /* INT: both inclusive; STRING and elements of a SET: longest, bytes */
-    const char *choices; /* STRING: the allowed values, blanks between them, or NULL */
+    const char *choices; /* STRING and elements of a SET: the allowed values, blanks between them, or NULL; any case, kept as here */
     int uri;             /* SET: elements are URI prefixes */
     int url;             /* SET: elements are URLs of websites */
 } ag_options_row_t;
 
-/* AG_OPTIONS_ROWS rows. */
 extern const ag_options_row_t ag_options_rows[];
 
 /* Nothing set, defaults everywhere. */
@@ -114,8 +113,14 @@ ag_options_global_t *ag_options_create_global(apr_pool_t *p);
 /* A new object: what `add` sets, else what `base` has. A set that `add` has replaces base's, as Passenger does it. */
 ag_options_t *ag_options_merge(apr_pool_t *p, const ag_options_t *base, const ag_options_t *add);
 
-/* 1 if the option was configured. */
+/* 1 if the option was configured. The row of a per-directory option. Takes one option's value from another object. */
 int ag_options_is_set(const ag_options_t *o, int id);
+const ag_options_row_t *ag_options_row(int id);
+void ag_options_copy(ag_options_t *to, const ag_options_t *from, int id);
+/* Which word of PassengerAllowOverride lets .htaccess files use the row: "Limits", "Requests", "App", or NULL for none. */
+const char *ag_options_class(const ag_options_row_t *row);
+/* For a row with AG_OPTIONS_CAP: if `o` has more than `most`, takes that instead. 1 if it did. */
+int ag_options_cap(ag_options_t *o, const ag_options_t *most, const ag_options_row_t *row);
 
 /* NULL if `value` is allowed for the row, else a sentence that names the directive and what is allowed. */
 const char *ag_options_check(apr_pool_t *p, const ag_options_row_t *row, const char *value);

@@ -40,7 +40,10 @@ static const char *const heads[] = {
         "application's files and gets\nno other rights than they have.",
     [AG_OPTIONS_SCOPE_LOCATION] = "## Requests\n\nAnywhere; in `.htaccess` with any `AllowOverride`.",
     [AG_OPTIONS_SCOPE_LOCATION_OPTIONS] =
-        "## Requests, with AllowOverride Options\n\nAnywhere; in `.htaccess` with `AllowOverride Options`."};
+        "## Requests, with AllowOverride Options\n\nAnywhere; in `.htaccess` with `AllowOverride Options`.",
+    [AG_OPTIONS_SCOPE_ADMIN] =
+        "## For administrators\n\nIn the server's configuration, `<VirtualHost>`, `<Directory>` and `<Location>`; in "
+        "`.htaccess` they are ignored, with a warning."};
 
 static int pending(const row_t *row)
 {
@@ -116,7 +119,7 @@ int main(void)
            "string leaves\nwhat an outer section says. Paths are used as they are written. A value out of its bounds is a "
            "configuration "
            "error that names\nthe directive and what is allowed.\n");
-    for (scope = AG_OPTIONS_SCOPE_GLOBAL; scope <= AG_OPTIONS_SCOPE_LOCATION_OPTIONS; scope++)
+    for (scope = AG_OPTIONS_SCOPE_GLOBAL; scope <= AG_OPTIONS_SCOPE_ADMIN; scope++)
         print_scope((ag_options_scope_t)scope);
     print_others();
     return 0;

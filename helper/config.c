@@ -5,13 +5,14 @@
 static void take(hp_config_kept_t *kept, const hp_config_t *config)
 {
     apr_pool_t *p, *old = kept->now_pool;
-    const char *packed, *name = kept->now.name;
+    const char *packed, *name = kept->now.name, *key = kept->now.key;
     apr_size_t len;
 
     apr_pool_create(&p, kept->p);
     packed = ag_options_pack(config->options, p, &len);
     kept->now = *config;
     kept->now.name = name;
+    kept->now.key = key;
     kept->now.app_root = apr_pstrdup(p, config->app_root);
     kept->now.kind = apr_pstrdup(p, config->kind);
     kept->now.startup_file = apr_pstrdup(p, config->startup_file);
@@ -39,6 +40,7 @@ void hp_config_keep(hp_config_kept_t *kept, const hp_config_t *config, apr_pool_
     memset(kept, 0, sizeof *kept);
     kept->p = p;
     kept->now.name = apr_pstrdup(p, config->name);
+    kept->now.key = apr_pstrdup(p, config->key);
     take(kept, config);
     seen_before(kept, config->digest);
 }

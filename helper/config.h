@@ -8,7 +8,9 @@
 
 /* As a request says it. */
 typedef struct {
+    const char *key; /* in the pool, which makes it of name, folder and author */
     const char *name, *app_root, *kind, *startup_file, *base_uri;
+    uint32_t author; /* as in spec.h */
     const ag_options_t *options;
     apr_uint64_t digest;        /* of all options */
     apr_uint64_t spawn_digest;  /* of those that processes are started with */
@@ -17,7 +19,7 @@ typedef struct {
 
 /* As a group keeps it. */
 typedef struct {
-    hp_config_t now; /* lives in now_pool, but for the name */
+    hp_config_t now; /* lives in now_pool, but for name and key */
     const char *env; /* administrators' variables: "name\0value\0...", in env_pool */
     apr_size_t env_len;
     apr_pool_t *p, *now_pool, *env_pool;

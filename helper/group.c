@@ -44,11 +44,6 @@ static const ag_options_t *options(const hp_group_t *group)
     return group->kept.now.options;
 }
 
-static const char *name(const hp_group_t *group)
-{
-    return group->kept.now.name;
-}
-
 static hp_policy_counts_t count(const hp_group_t *group)
 {
     hp_policy_counts_t c = {.max = (int)group->ctx->settings->max_instances_per_app, .failing = group->failures > 0};
@@ -75,7 +70,7 @@ static void on_expired(void *baton, hp_queue_waiter_t *waiter)
 {
     hp_group_t *group = baton;
 
-    ag_log(AG_LOG_WARN, "PSG0110", "queue.timeout: %s: a request waited for %d s (PassengerMaxRequestQueueTime)", name(group),
+    ag_log(AG_LOG_WARN, "PSG0110", "queue.timeout: %s: a request waited for %d s (PassengerMaxRequestQueueTime)", hp_group_name(group),
            waiter->max_wait);
     refuse_busy(group, waiter, 504, "The request waited longer than PassengerMaxRequestQueueTime for a process.");
 }
@@ -97,7 +92,7 @@ static void on_ready(hp_process_t *process)
     group->member.fleet.proven = process->generation;
     group->boot = ag_loop_now() - process->started;
     hp_report_destroy(&group->failure);
-    ag_log(AG_LOG_INFO, "PSG0112", "app.ready: process %ld of %s, generation %u, after %ld ms", (long)process->pid, name(group),
+    ag_log(AG_LOG_INFO, "PSG0112", "app.ready: process %ld of %s, generation %u, after %ld ms", (long)process->pid, hp_group_name(group),
            process->generation, (long)(group->boot / 1000));
     hp_fleet_relieve(&group->member.fleet, group->member.min, group->restarted_at);
     advance(group);
@@ -124,7 +119,7 @@ static void deployment_failed(hp_group_t *group)
         return;
     if (options(group)->resist_deployment_errors != 0) {
         ag_log(AG_LOG_ERROR, "PSG0117", "app.held: %s: generation %u does not start; earlier processes go on serving, and nothing is tried "
-               "until the next restart", name(group), fleet->generation);
+               "until the next restart", hp_group_name(group), fleet->generation);
         fleet->held = 1;
         return;
     }
@@ -143,8 +138,8 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
     start_failed(group);
     group->quiet_until = 0;
     report = hp_report_create(group->p, 500, "This web application could not be started", sentence, details);
-    ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)", name(group),
-           sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)),
+    ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)",
+           hp_group_name(group), sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)),
            *group->kept.now.startup_file ? group->kept.now.startup_file : "its configuration");
     hp_report_destroy(&group->failure);
     group->failure = report;
@@ -199,8 +194,8 @@ static void start_process(hp_group_t *group)
 {
     const hp_config_t *config = &group->kept.now;
     hp_spec_t spec = {.group = config->name, .app_root = config->app_root, .kind = config->kind, .startup_file = config->startup_file,
-                      .base_uri = config->base_uri, .options = config->options, .generation = group->member.fleet.generation,
-                      .number = ++group->started};
+                      .base_uri = config->base_uri, .author = config->author, .options = config->options,
+                      .generation = group->member.fleet.generation, .number = ++group->started};
     hp_process_t *process;
     apr_pool_t *p;
 
@@ -336,7 +331,7 @@ static void restart(hp_group_t *group, int roll, const char *why)
     group->prestart = fleet->used > 0;
     hp_config_forget(&group->kept);
     hp_report_destroy(&group->failure);
-    ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", name(group), why, fleet->generation);
+    ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", hp_group_name(group), why, fleet->generation);
     hp_fleet_dismiss(fleet, roll);
     if (roll)
         be_quiet(group);
@@ -388,6 +383,8 @@ void hp_group_configure(hp_group_t *group, const hp_config_t *config)
     group->member.min = options(group)->min_instances;
     if (differs && group->member.fleet.used > 0)
         restart(group, 1, "its configuration changed");
+    else if (differs) /* whoever corrected it need not wait */
+        group->failures = 0, group->next_try = 0;
 }
 
 void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len)
@@ -474,7 +471,7 @@ void hp_group_submit(hp_group_t *group, hp_queue_waiter_t *waiter)
     }
     group->used_at = ag_loop_now();
     if (limit > 0 && queue->len >= limit && !hp_watch_pending(group->watch)) {
-        ag_log(AG_LOG_WARN, "PSG0111", "queue.full: %s: %d wait already (PassengerMaxRequestQueueSize)", name(group), queue->len);
+        ag_log(AG_LOG_WARN, "PSG0111", "queue.full: %s: %d wait already (PassengerMaxRequestQueueSize)", hp_group_name(group), queue->len);
         refuse_busy(group, waiter, 503, "As many requests as PassengerMaxRequestQueueSize allows are waiting already.");
         return;
     }
@@ -522,7 +519,7 @@ void hp_group_done(hp_process_t *process, hp_process_work_t *work, int broken)
     else if (process->state == HP_PROCESS_READY && hp_room_yield(group->room, &group->member))
         hp_process_retire(process);
     else if (process->state == HP_PROCESS_READY)
-        hp_wear_judge(process, work, options(group), name(group));
+        hp_wear_judge(process, work, options(group), hp_group_name(group));
     hp_process_end(process, work);
     hp_oob_step(process);
     if (worn != process->worn && count(group).ready == 0)
@@ -550,7 +547,7 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
         hp_process_note(process);
         if (hp_process_measure_due(process, now))
             hp_process_measure(process);
-        hp_wear_enforce(process, options(group), name(group));
+        hp_wear_enforce(process, options(group), hp_group_name(group));
         if (hp_process_free(process) && process->in_flight == 0 &&
             hp_policy_idle_over(now, process->last_used, limit, serving, least)) {
             serving--;
@@ -566,7 +563,7 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
 
 const char *hp_group_name(const hp_group_t *group)
 {
-    return name(group);
+    return group->kept.now.name;
 }
 
 const uint64_t *hp_group_cookie(const hp_group_t *group)
@@ -592,9 +589,9 @@ void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts)
     const hp_config_t *config = &group->kept.now;
     hp_policy_counts_t c = count(group);
 
-    *facts = (hp_group_facts_t){.name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
-                                .startup_file = config->startup_file, .generation = group->member.fleet.generation, .queued = c.queued,
-                                .starting = c.starting, .restarting = c.outdated > 0 && !c.held, .held = c.held,
-                                .failure = group->failure, .owner = hp_watch_owner(group->watch), .created = group->created,
-                                .options = config->options};
+    *facts = (hp_group_facts_t){
+        .key = config->key, .name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
+        .startup_file = config->startup_file, .generation = group->member.fleet.generation, .queued = c.queued, .starting = c.starting,
+        .restarting = c.outdated > 0 && !c.held, .held = c.held, .failure = group->failure, .owner = hp_watch_owner(group->watch),
+        .created = group->created, .options = config->options};
 }

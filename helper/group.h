@@ -46,7 +46,7 @@ void hp_group_restart(hp_group_t *group, int rolling, const char *why);
 /* Ends one process after its requests; 0 if it takes none any more. */
 int hp_group_detach(hp_process_t *process);
 
-/* The key in the pool. */
+/* As users know it; groups of several users may have the same one. */
 const char *hp_group_name(const hp_group_t *group);
 /* Number for the looker's answers, at a place that lasts as long as the group. */
 const uint64_t *hp_group_cookie(const hp_group_t *group);
@@ -57,7 +57,7 @@ void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_queue_waite
 
 /* What is to be said about a group; everything is the group's. */
 typedef struct {
-    const char *name, *app_root, *app_env, *kind, *startup_file;
+    const char *key, *name, *app_root, *app_env, *kind, *startup_file;
     uint32_t generation;
     int queued, starting, restarting;
     int held;                   /* the newest code does not start; what ran before goes on serving */

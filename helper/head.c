@@ -1,5 +1,4 @@
 #include "helper/head.h"
-#include "apr-glue/link.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -12,6 +11,16 @@ static int number(const char *text, apr_int64_t *pvalue)
     errno = 0;
     *pvalue = apr_strtoi64(text, &end, 10);
     return *text >= '0' && *text <= '9' && !*end && !errno;
+}
+
+static int uid(const char *text, uint32_t *puid)
+{
+    apr_int64_t value;
+
+    if (!number(text, &value) || value >= AG_LINK_NO_AUTHOR)
+        return 0;
+    *puid = (uint32_t)value;
+    return 1;
 }
 
 /* 0 if the value makes no sense. */
@@ -35,6 +44,8 @@ static int control(hp_head_t *head, const char *name, const char *value, apr_int
         head->chunked = 1;
     else if (strcmp(name, AG_LINK_ENV_AT) == 0)
         return number(value, penv_at);
+    else if (strcmp(name, AG_LINK_AUTHOR) == 0)
+        return uid(value, &head->author);
     return 1; /* a later version's */
 }
 
@@ -62,6 +73,7 @@ apr_status_t hp_head_parse(hp_head_t *head, const char *pairs, apr_size_t len)
     apr_int64_t env_at = -1;
 
     memset(head, 0, sizeof *head);
+    head->author = AG_LINK_NO_AUTHOR;
     while (at < end) {
         const char *value = at + strlen(at) + 1, *next;
         if (value >= end)

@@ -3,11 +3,13 @@
 #define HP_HEAD_H
 
 #include "apr-glue/http_head.h"
+#include "apr-glue/link.h"
 
 /* A request's control pairs and the application's pairs; everything points into the bytes that were parsed. NULL where a pair is absent. */
 typedef struct {
     const char *group, *app_root, *kind, *startup, *base_uri, *digest, *options;
     apr_int64_t content_length;
+    uint32_t author; /* AG_LINK_NO_AUTHOR where the pair is absent */
     int chunked;
     const char *pairs; /* the application's: "name\0value\0..." */
     apr_size_t len;

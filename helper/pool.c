@@ -14,9 +14,10 @@
 struct hp_pool_t {
     hp_room_t room;
     hp_context_t *ctx;
-    apr_hash_t *groups;  /* by name */
+    apr_hash_t *groups;  /* by the keys that key_of makes */
     apr_hash_t *by_cookie;
     uint64_t cookies; /* given out so far */
+    apr_pool_t *ptemp;   /* of one call */
     apr_pool_t *options_pool;
     apr_hash_t *options; /* by the name that the module gave them */
     ag_loop_timer_t *look;
@@ -25,8 +26,11 @@ struct hp_pool_t {
 /* Hosts with thousands of applications, most of them never visited again, must not come to the limit. */
 static void forget_group(hp_pool_t *pool, hp_group_t *group)
 {
+    hp_group_facts_t facts;
+
+    hp_group_facts(group, &facts);
     apr_hash_set(pool->by_cookie, hp_group_cookie(group), sizeof(uint64_t), NULL);
-    apr_hash_set(pool->groups, hp_group_name(group), APR_HASH_KEY_STRING, NULL);
+    apr_hash_set(pool->groups, facts.key, APR_HASH_KEY_STRING, NULL);
     hp_group_destroy(group);
 }
 
@@ -61,6 +65,7 @@ hp_pool_t *hp_pool_create(hp_context_t *ctx)
     hp_pool_t *pool = apr_pcalloc(ctx->p, sizeof *pool);
 
     pool->ctx = ctx;
+    apr_pool_create(&pool->ptemp, ctx->p);
     hp_room_init(&pool->room);
     pool->groups = apr_hash_make(ctx->p);
     pool->by_cookie = apr_hash_make(ctx->p);
@@ -106,19 +111,52 @@ const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, cons
     return entry || !base64 ? entry : learn(pool, name, base64);
 }
 
+/* What requests must have in common to share processes. A name alone would let whoever can write it (in an .htaccess file, or as Apache's user)
+ * join somebody else's application and take its visitors; only names of the server's own configuration stand for several folders. No part can
+ * hold a newline where it matters: such a folder is never started (hp_spec_get). */
+static const char *key_of(const hp_pool_t *pool, const hp_config_t *config, apr_pool_t *p)
+{
+    const char *named = config->options->app_group_name;
+    int shared = named && strcmp(named, config->name) == 0 &&
+                 ag_settings_granted(pool->ctx->settings, "app_group_name", named, config->app_root);
+
+    return apr_pstrcat(p, config->name, "\n", shared ? "" : config->app_root, "\n",
+                       config->author == AG_LINK_NO_AUTHOR ? "" : apr_psprintf(p, "%lu", (unsigned long)config->author), NULL);
+}
+
+/* The same application was there before somebody wrote an .htaccess file for it, or removed one: its idle processes are not needed any more. */
+static void relieve_others(hp_pool_t *pool, const hp_config_t *config)
+{
+    hp_room_member_t *member;
+
+    TAILQ_FOREACH(member, &pool->room.members, entry) {
+        hp_group_facts_t facts;
+        hp_group_facts(member->group, &facts);
+        if (strcmp(facts.name, config->name) == 0 && strcmp(facts.app_root, config->app_root) == 0)
+            member->min = 0; /* until it is used again */
+    }
+}
+
 static hp_group_t *make_group(hp_pool_t *pool, const hp_config_t *config)
 {
-    hp_group_t *group = hp_group_create(pool->ctx, &pool->room, ++pool->cookies, config);
+    hp_group_t *group;
+    hp_group_facts_t facts;
 
-    apr_hash_set(pool->groups, hp_group_name(group), APR_HASH_KEY_STRING, group);
+    relieve_others(pool, config);
+    group = hp_group_create(pool->ctx, &pool->room, ++pool->cookies, config);
+    hp_group_facts(group, &facts);
+    apr_hash_set(pool->groups, facts.key, APR_HASH_KEY_STRING, group);
     apr_hash_set(pool->by_cookie, hp_group_cookie(group), sizeof(uint64_t), group);
     return group;
 }
 
-hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_config_t *config)
+hp_group_t *hp_pool_group(hp_pool_t *pool, hp_config_t *config)
 {
-    hp_group_t *group = apr_hash_get(pool->groups, config->name, APR_HASH_KEY_STRING);
+    hp_group_t *group;
 
+    apr_pool_clear(pool->ptemp);
+    config->key = key_of(pool, config, pool->ptemp);
+    group = apr_hash_get(pool->groups, config->key, APR_HASH_KEY_STRING);
     if (!group && apr_hash_count(pool->groups) >= GROUPS_MAX) {
         ag_log(AG_LOG_ERROR, "PSG0131", "pool.groups: %s is one application too many; %d are known", config->name, GROUPS_MAX);
         return NULL;
@@ -161,6 +199,7 @@ static void adopt(hp_pool_t *pool, ag_frame_reader_t *in, const int fds[3])
     config.kind = spec->kind;
     config.startup_file = spec->startup_file;
     config.base_uri = spec->base_uri;
+    config.author = spec->author;
     config.options = spec->options;
     config.digest = ag_options_digest(spec->options, pool->ctx->key, p);
     config.spawn_digest = ag_options_spawn_digest(spec->options, pool->ctx->key, p);

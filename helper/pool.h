@@ -20,8 +20,8 @@ hp_context_t *hp_pool_context(const hp_pool_t *pool);
 /* The options known by `name`, learnt from `base64` if that is given. NULL: not known, or not understood. Valid until the next call. */
 const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, const char *base64);
 
-/* The group, made if need be, and brought up to date. NULL when there are too many. */
-hp_group_t *hp_pool_group(hp_pool_t *pool, const hp_config_t *config);
+/* The group, made if need be, and brought up to date; fills in config->key. NULL when there are too many. */
+hp_group_t *hp_pool_group(hp_pool_t *pool, hp_config_t *config);
 
 /* Once the context is stopping: requests that wait for a process which cannot come any more are refused. */
 void hp_pool_stopping(hp_pool_t *pool);

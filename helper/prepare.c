@@ -121,7 +121,7 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
 static void choose_user(prepare_t *w)
 {
     static const hp_user_names_t names = {uid_of, gid_of, primary_gid};
-    hp_user_facts_t facts = {.user = w->options->user, .group = w->options->group};
+    hp_user_facts_t facts = {.user = w->options->user, .group = w->options->group, .author = w->spec->author, .startup = w->spec->startup_file};
     const char *reason = "";
     struct passwd *pw;
 

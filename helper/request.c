@@ -167,8 +167,9 @@ static void answer_plainly(hp_conn_t *conn, int status, const char *fields)
 static hp_group_t *find_group(hp_pool_t *pool, const hp_conn_t *conn, const hp_head_t *head, const hp_pool_options_t *known)
 {
     hp_config_t config = {.name = head->group, .app_root = head->app_root, .kind = head->kind, .startup_file = head->startup ? head->startup : "",
-                                .base_uri = head->base_uri ? head->base_uri : "", .options = known->options, .digest = known->digest,
-                                .spawn_digest = known->spawn_digest, .config_generation = hp_conn_config_generation(conn)};
+                          .base_uri = head->base_uri ? head->base_uri : "", .author = head->author, .options = known->options,
+                          .digest = known->digest, .spawn_digest = known->spawn_digest,
+                          .config_generation = hp_conn_config_generation(conn)};
     hp_group_t *group = hp_pool_group(pool, &config);
 
     if (group)

@@ -30,6 +30,7 @@ void hp_spec_put(ag_frame_t *f, const hp_spec_t *spec)
     ag_frame_put_str(f, spec->kind);
     ag_frame_put_str(f, spec->startup_file);
     ag_frame_put_str(f, spec->base_uri);
+    ag_frame_put_u32(f, spec->author);
     ag_frame_put_u32(f, spec->generation);
     ag_frame_put_u32(f, spec->number);
     ag_options_put(f, spec->options);
@@ -55,6 +56,7 @@ hp_spec_t *hp_spec_get(ag_frame_reader_t *in)
     spec->kind = ag_frame_get_str(in);
     spec->startup_file = ag_frame_get_str(in);
     spec->base_uri = ag_frame_get_str(in);
+    spec->author = ag_frame_get_u32(in);
     spec->generation = ag_frame_get_u32(in);
     spec->number = ag_frame_get_u32(in);
     spec->options = ag_options_get(in);

@@ -3,6 +3,7 @@
 #define HP_SPEC_H
 
 #include "apr-glue/frame.h"
+#include "apr-glue/link.h"
 #include "apr-glue/options.h"
 #include <apr_tables.h>
 
@@ -12,6 +13,7 @@ typedef struct {
     const char *kind;         /* row of apr-glue/kind.def */
     const char *startup_file; /* relative to app_root, or absolute */
     const char *base_uri;     /* "" at the root */
+    uint32_t author;          /* the only user whose application it may be; AG_LINK_NO_AUTHOR: any */
     uint32_t generation;      /* of the group's code */
     uint32_t number;          /* of the process within its group */
     const ag_options_t *options;

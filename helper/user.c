@@ -75,6 +75,35 @@ static apr_status_t check_web_user(const ask_t *ask, uint32_t uid)
                                     ask->settings->web_user, facts->user));
 }
 
+/* What an .htaccess file says can only concern an application of its author's: one that runs as that user, or that this user has written. */
+static apr_status_t check_author(const ask_t *ask, uint32_t uid)
+{
+    const hp_user_facts_t *facts = ask->facts;
+
+    if (facts->author == HP_USER_NONE || facts->author == 0 || facts->author == uid || facts->author == facts->file_owner)
+        return APR_SUCCESS;
+    return refuse(ask, apr_psprintf(ask->p,
+                                    "an .htaccess file of uid %lu says how it is to be run, but it belongs to uid %lu and runs as uid %lu; "
+                                    "let them belong to one user, or write it into the server's configuration",
+                                    (unsigned long)facts->author, (unsigned long)facts->file_owner, (unsigned long)uid));
+}
+
+/* A user who is granted to a folder runs what is that folder's, not whatever file elsewhere a request names. */
+static apr_status_t check_file(const ask_t *ask, uint32_t uid)
+{
+    const hp_user_facts_t *facts = ask->facts;
+
+    int named = facts->startup && ag_settings_granted(ask->settings, "startup_file", facts->startup, facts->app_root);
+
+    if (named || facts->file_owner == 0 || facts->file_owner == uid || facts->file_owner == facts->root_owner ||
+        (facts->root_owner == 0 && !facts->nested))
+        return APR_SUCCESS;
+    return refuse(ask, apr_psprintf(ask->p,
+                                    "its startup file belongs to uid %lu, which is neither the user %s nor the owner of %s; chown it, or name it "
+                                    "with PassengerStartupFile in the server's configuration",
+                                    (unsigned long)facts->file_owner, facts->user, facts->app_root));
+}
+
 static apr_status_t named_uid(const ask_t *ask, uint32_t *puid)
 {
     const char *name = ask->facts->user;
@@ -86,7 +115,9 @@ static apr_status_t named_uid(const ask_t *ask, uint32_t *puid)
     *puid = ask->names->uid_of(name);
     if (*puid == HP_USER_NONE)
         return refuse(ask, apr_psprintf(ask->p, "there is no user %s (PassengerUser)", name));
-    return *puid == 0 ? default_uid(ask, puid) : check_web_user(ask, *puid);
+    if (*puid == 0)
+        return default_uid(ask, puid);
+    return check_file(ask, *puid) == APR_SUCCESS ? check_web_user(ask, *puid) : APR_EGENERAL;
 }
 
 static apr_status_t default_gid(const ask_t *ask, uint32_t *pgid)
@@ -135,6 +166,8 @@ apr_status_t hp_user_choose(hp_user_t *user, const ag_settings_t *settings, cons
         rv = owner_uid(&ask, &uid);
     if (rv == APR_SUCCESS && settings->user_switching)
         rv = check_links(&ask, uid);
+    if (rv == APR_SUCCESS)
+        rv = check_author(&ask, uid);
     if (rv == APR_SUCCESS)
         rv = choose_gid(&ask, uid, &gid);
     if (rv != APR_SUCCESS)

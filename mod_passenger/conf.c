@@ -1,6 +1,8 @@
 #include "mod_passenger/conf.h"
 #include "apr-glue/build.h"
+#include "apr-glue/link.h"
 #include "apr-glue/log.h"
+#include "mod_passenger/htaccess.h"
 #include <ap_mpm.h>
 #include <apr_base64.h>
 #include <apr_general.h>
@@ -17,16 +19,12 @@
 #endif
 
 /* The number changes with kept_t, because a new module may find what an old one kept. */
-#define KEPT    "mod_passenger.conf/1"
+#define KEPT    "mod_passenger.conf/2"
 #define READING "mod_passenger.reading"
-
-/* Places in .htaccess files about which a process warns at most. */
-#define WARNED_MAX 256
 
 /* Outlives reloads: digests must not change with them. */
 typedef struct {
     unsigned char key[16];
-    apr_uint64_t warned[WARNED_MAX]; /* hashes of places; each child has its own copy, its threads share it */
 } kept_t;
 
 /* One reading of the configuration; lives in pconf. */
@@ -35,11 +33,17 @@ typedef struct {
     ag_options_t *defaults;
     char used[AG_OPTIONS_ROWS]; /* not 0: root's configuration uses the directive */
     apr_array_header_t *lines;  /* to be logged when the log is open */
+    apr_status_t (*getstr)(void *, apr_size_t, void *); /* of files that httpd opens */
 } reading_t;
 
+/* Objects that know of an .htaccess file live in a request's pool and are that request's own: they may change while it lasts. */
 typedef struct {
+    apr_pool_t *p;
     ag_options_t *options;
-    const char *digest, *base64; /* made at start for a server's defaults, else NULL */
+    const char *digest, *base64;   /* made at start for a server's defaults, else NULL */
+    mp_htaccess_t *file;           /* the .htaccess file that all of it comes from */
+    apr_array_header_t *layers;    /* of mp_htaccess_layer_t: a merge in which such a file takes part; then `options` is not made until needed */
+    mp_htaccess_result_t *result;  /* of that */
 } dir_t;
 
 /* No statics: those would be lost with the module's code at every reload. Both lookups are in tables that never change after
@@ -62,18 +66,39 @@ void *mp_conf_create_dir(apr_pool_t *p, char *dir)
     dir_t *conf = apr_pcalloc(p, sizeof *conf);
 
     (void)dir;
+    conf->p = p;
     conf->options = ag_options_create(p);
     return conf;
 }
 
+static void add_layers(apr_array_header_t *layers, const dir_t *conf)
+{
+    if (conf->layers) {
+        apr_array_cat(layers, conf->layers);
+    } else if (conf->options->set) {
+        mp_htaccess_layer_t *layer = apr_array_push(layers);
+        layer->options = conf->options;
+        layer->file = conf->file;
+    }
+}
+
+/* Where .htaccess files take part nothing is decided yet: httpd does not merge from left to right, and what the administrator allows may come
+ * from anywhere. */
 void *mp_conf_merge_dir(apr_pool_t *p, void *base_, void *add_)
 {
     dir_t *base = base_, *add = add_, *conf;
 
-    if (add->options->set == 0)
+    if (!add->layers && add->options->set == 0)
         return base;
     conf = apr_pcalloc(p, sizeof *conf);
-    conf->options = ag_options_merge(p, base->options, add->options);
+    conf->p = p;
+    if (base->file || add->file || base->layers || add->layers) {
+        conf->layers = apr_array_make(p, 4, sizeof(mp_htaccess_layer_t));
+        add_layers(conf->layers, base);
+        add_layers(conf->layers, add);
+    } else {
+        conf->options = ag_options_merge(p, base->options, add->options);
+    }
     return conf;
 }
 
@@ -85,24 +110,6 @@ static int in_htaccess(cmd_parms *cmd)
 static const char *place(cmd_parms *cmd)
 {
     return apr_psprintf(cmd->temp_pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
-}
-
-/* 1 the first time that this process meets a place in an .htaccess file: these are read at every request, and their authors
- * must not fill the log. When the table is full nobody is warned any more. */
-static int first_time(const char *where)
-{
-    kept_t *k = kept();
-    apr_uint64_t hash = apr_siphash24(where, strlen(where), k->key) | 1;
-    apr_size_t i;
-
-    for (i = 0; i < WARNED_MAX; i++) {
-        apr_uint64_t *slot = &k->warned[(hash + i) % WARNED_MAX], found = 0;
-        if (__atomic_compare_exchange_n(slot, &found, hash, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-            return 1;
-        if (found == hash)
-            return 0;
-    }
-    return 0;
 }
 
 /* Says something about a directive. What is read in the foreground goes to the terminal; later readings wait for the log to be
@@ -117,14 +124,18 @@ static void tell(cmd_parms *cmd, const char *line)
         APR_ARRAY_PUSH(reading()->lines, const char *) = apr_pstrdup(cmd->pool, line);
 }
 
+static void tell_ignored(cmd_parms *cmd, const char *why)
+{
+    if (mp_htaccess_first_time(place(cmd)))
+        tell(cmd, apr_psprintf(cmd->temp_pool, "PSG0501: %s at %s %s and is ignored in .htaccess", cmd->cmd->name, place(cmd), why));
+}
+
 static const char *set_global(cmd_parms *cmd, const ag_options_row_t *row, const char *value)
 {
     const char *problem;
 
     if (in_htaccess(cmd)) {
-        if (first_time(place(cmd)))
-            tell(cmd, apr_psprintf(cmd->temp_pool, "PSG0501: %s at %s is for the whole server and is ignored in .htaccess",
-                                   cmd->cmd->name, place(cmd)));
+        tell_ignored(cmd, "is for the whole server");
         return NULL;
     }
     problem = ap_check_cmd_context(cmd, NOT_IN_DIR_CONTEXT);
@@ -138,6 +149,22 @@ static const char *set_global(cmd_parms *cmd, const ag_options_row_t *row, const
     return ag_options_set(cmd->pool, reading()->global, row, value);
 }
 
+/* Notes where in an .htaccess file an option stands, and whose file that is. */
+static const char *note_file(cmd_parms *cmd, dir_t *conf, const ag_options_row_t *row)
+{
+    if (!conf->file)
+        conf->file = mp_htaccess_open(cmd, reading()->getstr);
+    if (!conf->file)
+        return apr_psprintf(cmd->pool, "the owner of %s can't be found out", cmd->directive->filename);
+    conf->file->lines[row->id] = (unsigned)cmd->directive->line_num;
+    return NULL;
+}
+
+static int forbidden_places(ag_options_scope_t scope)
+{
+    return scope == AG_OPTIONS_SCOPE_APP || scope == AG_OPTIONS_SCOPE_ADMIN ? NOT_IN_FILES : 0;
+}
+
 static const char *set_value(cmd_parms *cmd, void *conf_, const char *value)
 {
     const ag_options_row_t *named = cmd->info, *row = &ag_options_rows[named->meant];
@@ -146,12 +173,16 @@ static const char *set_value(cmd_parms *cmd, void *conf_, const char *value)
 
     if (row->kind == AG_OPTIONS_KIND_GLOBAL)
         return set_global(cmd, row, value);
-    problem = row->scope == AG_OPTIONS_SCOPE_APP ? ap_check_cmd_context(cmd, NOT_IN_FILES) : NULL;
-    if (problem)
-        return problem;
-    if (!in_htaccess(cmd))
+    if (row->scope == AG_OPTIONS_SCOPE_ADMIN && in_htaccess(cmd)) {
+        tell_ignored(cmd, "is for administrators");
+        return NULL;
+    }
+    problem = ap_check_cmd_context(cmd, (unsigned)forbidden_places(row->scope));
+    if (!problem && in_htaccess(cmd))
+        problem = note_file(cmd, conf, row);
+    else
         reading()->used[row->meant] = 1;
-    return ag_options_set(cmd->pool, conf->options, row, value);
+    return problem ? problem : ag_options_set(cmd->pool, conf->options, row, value);
 }
 
 static const char *set_pair(cmd_parms *cmd, void *conf, const char *name, const char *value)
@@ -168,7 +199,7 @@ static const char *ignore(cmd_parms *cmd, void *conf, const char *arguments)
     if (!(row->flags & AG_OPTIONS_WARN))
         return NULL;
     if (in_htaccess(cmd)) {
-        if (!first_time(place(cmd)))
+        if (!mp_htaccess_first_time(place(cmd)))
             return NULL;
     } else {
         if (reading()->used[row->meant])
@@ -185,12 +216,14 @@ static const char *ignore(cmd_parms *cmd, void *conf, const char *arguments)
 #define WHERE_APP              (RSRC_CONF | ACCESS_CONF | OR_ALL)
 #define WHERE_LOCATION         (RSRC_CONF | ACCESS_CONF | OR_ALL)
 #define WHERE_LOCATION_OPTIONS (RSRC_CONF | ACCESS_CONF | OR_OPTIONS)
+#define WHERE_ADMIN            (RSRC_CONF | ACCESS_CONF | OR_ALL)
 #define ONE_VALUE(name, scope, doc)                                                                                              \
     AP_INIT_TAKE1(#name, set_value, (void *)&ag_options_rows[AG_OPTIONS_ROW_##name], WHERE_##scope, doc),
 #define TAKE_FLAG   ONE_VALUE
 #define TAKE_INT    ONE_VALUE
 #define TAKE_STRING ONE_VALUE
-#define TAKE_SET    ONE_VALUE
+#define TAKE_SET(name, scope, doc)                                                                                               \
+    AP_INIT_ITERATE(#name, set_value, (void *)&ag_options_rows[AG_OPTIONS_ROW_##name], WHERE_##scope, doc),
 #define TAKE_KEYVAL(name, scope, doc)                                                                                            \
     AP_INIT_TAKE2(#name, set_pair, (void *)&ag_options_rows[AG_OPTIONS_ROW_##name], WHERE_##scope, doc),
 
@@ -207,14 +240,40 @@ const ag_options_t *mp_conf_section(const ap_conf_vector_t *section)
 {
     const dir_t *conf = ap_get_module_config(section, &passenger_module);
 
-    return conf && conf->options->set ? conf->options : NULL;
+    return conf && conf->options && conf->options->set ? conf->options : NULL;
+}
+
+/* What counts of a merge with .htaccess files. */
+static const mp_htaccess_result_t *result_of(dir_t *conf, const request_rec *r)
+{
+    if (!conf->result) {
+        conf->result = apr_palloc(conf->p, sizeof *conf->result);
+        mp_htaccess_resolve(conf->result, conf->layers, r, conf->p);
+    }
+    return conf->result;
 }
 
 const ag_options_t *mp_conf_options(const request_rec *r)
 {
-    const dir_t *conf = ap_get_module_config(r->per_dir_config, &passenger_module);
+    dir_t *conf = ap_get_module_config(r->per_dir_config, &passenger_module);
 
-    return conf ? conf->options : reading()->defaults;
+    if (!conf)
+        return reading()->defaults;
+    return conf->layers ? result_of(conf, r)->options : conf->options;
+}
+
+int mp_conf_author(request_rec *r, uint32_t *pauthor)
+{
+    dir_t *conf = ap_get_module_config(r->per_dir_config, &passenger_module);
+    const mp_htaccess_result_t *result = conf && conf->layers ? result_of(conf, r) : NULL;
+
+    *pauthor = result ? result->author : AG_LINK_NO_AUTHOR;
+    if (!result || !result->other)
+        return OK;
+    MP_RLOG(APLOG_ERR, 0, r, "PSG1702", "%s and %s, which belong to different users, both decide about the application here; "
+            "take the directives out of one of them",
+            result->file, result->other);
+    return HTTP_FORBIDDEN;
 }
 
 static const char *digest_of(apr_pool_t *p, const ag_options_t *o)
@@ -307,12 +366,26 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     return settings;
 }
 
+/* httpd's own reader of configuration files. What has it, has an apr_file_t for it. */
+static apr_status_t (*reader_of_files(apr_pool_t *ptemp))(void *, apr_size_t, void *)
+{
+    apr_status_t (*getstr)(void *, apr_size_t, void *) = NULL;
+    ap_configfile_t *f;
+
+    if (ap_pcfg_openfile(&f, ptemp, "/dev/null") == APR_SUCCESS) {
+        getstr = f->getstr;
+        ap_cfg_closefile(f);
+    }
+    return getstr;
+}
+
 static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     reading_t *begun;
 
     (void)plog;
-    (void)ptemp;
+    if (mp_htaccess_init() != APR_SUCCESS)
+        return HTTP_INTERNAL_SERVER_ERROR;
     if (!kept()) {
         kept_t *fresh = ap_retained_data_create(KEPT, sizeof *fresh);
         if (apr_generate_random_bytes(fresh->key, sizeof fresh->key) != APR_SUCCESS)
@@ -322,6 +395,7 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     begun->global = ag_options_create_global(pconf);
     begun->defaults = ag_options_create(pconf);
     begun->lines = apr_array_make(pconf, 0, sizeof(const char *));
+    begun->getstr = reader_of_files(ptemp);
     apr_pool_userdata_setn(begun, READING, NULL, pconf);
     return OK;
 }

@@ -17,6 +17,10 @@ void mp_conf_register_hooks(apr_pool_t *p);
 /* The options that hold for this request; unset ones have their defaults. Never NULL, not to be changed. Costs nothing. */
 const ag_options_t *mp_conf_options(const request_rec *r);
 
+/* OK with the author of what .htaccess files say about this request's application, AG_LINK_NO_AUTHOR if they say nothing: it may run as that
+ * user only (apr-glue/link.h). HTTP_FORBIDDEN, which is logged then, if there are two. */
+int mp_conf_author(request_rec *r, uint32_t *pauthor);
+
 /* What one section (a server's defaults, a <Directory>, a <Location>) sets, or NULL if it has no directive of ours. */
 const ag_options_t *mp_conf_section(const ap_conf_vector_t *section);
 

@@ -254,6 +254,7 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     look_t look = {.kind = -1};
     const char *base_uri;
     mp_map_app_t *app;
+    int rc;
 
     if (!o->enabled || r->uri[0] != '/')
         return DECLINED;
@@ -280,6 +281,9 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     if (!told && look.kind < 0)
         return DECLINED;
     app = apr_palloc(r->pool, sizeof(*app));
+    rc = mp_conf_author(r, &app->author);
+    if (rc != OK)
+        return rc;
     app->root = look.root;
     app->base_uri = base_uri;
     fill_kind(app, o, o->app_type ? kind_named(o->app_type) : look.kind);

@@ -11,6 +11,7 @@ typedef struct {
     const char *kind;     /* a name in apr-glue/kind.def, "generic", or whatever PassengerAppType says */
     const char *startup;  /* startup file; NULL for generic applications */
     const char *group;    /* name of its processes */
+    uint32_t author;      /* as mp_conf_author has it */
 } mp_map_app_t;
 
 /* What was found lately, for all threads of a child. */
@@ -19,7 +20,7 @@ typedef struct mp_map_cache_t mp_map_cache_t;
 mp_map_cache_t *mp_map_cache_create(apr_pool_t *pchild);
 
 /* OK with *papp; DECLINED if there is no application, or none is wanted; HTTP_INTERNAL_SERVER_ERROR if that can't be seen for lack of
- * permissions, which is logged then. */
+ * permissions, HTTP_FORBIDDEN if two users' .htaccess files want one each, which is logged then. */
 int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp);
 
 /* 1 if the file that r->filename names is called like a startup file. Cheap, and mostly 0. */

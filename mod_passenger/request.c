@@ -303,6 +303,8 @@ int mp_request_address(mp_request_t *req, request_rec *r, const mp_map_app_t *ap
         PAIR(&b, AG_LINK_STARTUP, app->startup);
     PAIR(&b, AG_LINK_BASE_URI, app->base_uri);
     PAIR(&b, AG_LINK_DIGEST, digest);
+    if (app->author != AG_LINK_NO_AUTHOR)
+        PAIR_LEN(&b, AG_LINK_AUTHOR, number, decimal(number, app->author));
     if (with_options)
         PAIR(&b, AG_LINK_OPTIONS, options);
     if (body == MP_REQUEST_ANY_BODY)

@@ -92,6 +92,21 @@ is user_of(attack(app_root => '/', startup => "$h->{root}/evil/link/passenger_ws
 is user_of(attack(app_root => '/', startup => "$h->{root}/evil/folder/../../apps/victim/passenger_wsgi.py")), 'none', '... nor through a folder and back';
 is user_of(attack(app_root => $victim, options => { python => "$h->{root}/evil/bin/python3" })), 'none', '... nor an interpreter';
 
+# A group of somebody else's cannot be joined by its name, and who wrote an .htaccess file is said in vain.
+my $eves = $h->copy_app('wsgi', 'eves', owner => $other);
+{
+    my $group = "$victim (production)";
+    my $before = $h->get('/', Host => 'victim')->json->{pid};
+    is user_of(attack(app_root => $eves, group => $group)), $other, 'the name of another\'s application is only a name';
+    is user_of(attack(app_root => $eves, group => $group, options => { app_group_name => $group })), $other, '... also as PassengerAppGroupName';
+    is $h->get('/', Host => 'victim')->json->{pid}, $before, '... and its visitors still meet its own process';
+    is user_of(attack(app_root => $victim, author => (getpwnam $other)[2])), 'none', 'an author who is somebody else gets nothing';
+    is user_of(attack(app_root => $victim, author => (getpwnam $owner)[2])), $owner, 'the owner may be the author';
+    attack(app_root => $victim, author => $_) for -1, 'root', 4294967295, 99999999999;
+}
+# A user who is granted to one folder runs what is there, not what another user has elsewhere.
+is user_of(attack(app_root => $granted, startup => "$victim/passenger_wsgi.py", options => { user => $third })), 'none', 'nobody\'s file runs as a granted user';
+
 # More than a message to the watchdog holds.
 for my $size (100_000, 180_000, 250_000) {
     attack(app_root => $victim, group => "large $size", env => { map { ("V$_" => 'x' x 1000) } 1 .. $size / 1010 });
@@ -163,6 +178,7 @@ sub message {
     my $env = join '', map { "$_\0" } %{ $arg{env} // {} };
     my @control = (CONTENT_LENGTH => 0, SCGI => 1, '!g' => $arg{group} // 'attack ' . ++$main::n, '!r' => $arg{app_root}, '!k' => $arg{kind} // 'python', '!s' => $arg{startup} // 'passenger_wsgi.py',
         '!b' => '', '!d' => sprintf('%016x', ++$main::n + 77), '!o' => encode_base64($options, ''));
+    push @control, '!a' => $arg{author} if defined $arg{author};
     push @control, '!e' => $arg{env_at} // length $application if length $env || $arg{env_at};
     my $block = join('', map { "$_\0" } @control) . $application . $env;
     return length($block) . ":$block,";

@@ -219,6 +219,42 @@ static void digests(apr_pool_t *p)
     ok(ag_options_spawn_digest(a, key, p) != ag_options_spawn_digest(b, key, p), "another environment does");
 }
 
+/* What administrators let others say. */
+static void caps(apr_pool_t *p)
+{
+    static const struct {
+        const char *directive, *most, *wish, *got;
+    } cases[] = {
+        {"PassengerMinInstances", "2", "1", "1"},       {"PassengerMinInstances", "2", "2", "2"},   {"PassengerMinInstances", "2", "3", "2"},
+        {"PassengerMinInstances", "2", "0", "0"},       {"PassengerMaxInstances", "2", "3", "2"},   {"PassengerMaxInstances", "2", "0", "2"},
+        {"PassengerMaxInstances", "0", "9", "9"},       {"PassengerMaxInstances", "0", "0", "0"},   {"PassengerMaxRequestTime", "60", "0", "60"},
+        {"PassengerMaxRequestTime", "60", "30", "30"}, {"PassengerStartTimeout", "90", "91", "90"},
+    };
+
+    for (apr_size_t i = 0; i < AG_LEN(cases); i++) {
+        ag_options_t *most = ag_options_create(p), *wish = ag_options_create(p), *got = ag_options_create(p), *copy = ag_options_create(p);
+        const ag_options_row_t *row;
+        int capped;
+
+        set(p, most, cases[i].directive, cases[i].most);
+        set(p, wish, cases[i].directive, cases[i].wish);
+        set(p, got, cases[i].directive, cases[i].got);
+        row = ag_options_row(__builtin_ctzll(wish->set));
+        is_str(row->directive, cases[i].directive, "the row of an id");
+        is_str(ag_options_class(row), "Limits", "... is of a class");
+        ag_options_copy(copy, wish, row->id);
+        capped = ag_options_cap(copy, most, row);
+        ok(ag_options_digest(copy, key, p) == ag_options_digest(got, key, p), "%s: %s where %s is allowed", row->directive, cases[i].wish,
+           cases[i].most);
+        is_int(capped, strcmp(cases[i].wish, cases[i].got) != 0, "... and that is said");
+    }
+    for (int id = 0; id < AG_OPTIONS_COUNT; id++) {
+        const ag_options_row_t *row = ag_options_row(id);
+        ok(!ag_options_class(row) == (row->scope == AG_OPTIONS_SCOPE_ADMIN), "%s: a class, unless it is for administrators", row->directive);
+        ok(!(row->flags & AG_OPTIONS_CAP) || row->type == AG_OPTIONS_TYPE_INT, "%s: a number, if it can be lowered", row->directive);
+    }
+}
+
 int main(void)
 {
     apr_pool_t *p;
@@ -233,6 +269,7 @@ int main(void)
     wire(p);
     hostile(p);
     digests(p);
+    caps(p);
     apr_pool_destroy(p);
     apr_terminate();
     return done_testing();

@@ -62,6 +62,16 @@ static const case_t cases[] = {
     {"a group that is", {FACTS("/granted/a", 1000, 1000, 1000, NULL, "staff")}, 1000, 50},
     {"root's group", {FACTS("/a", 1000, 1000, 1000, NULL, "root")}, 0, 0},
     {"a group that does not exist", {FACTS("/a", 1000, 1000, 1000, NULL, "nosuch")}, 0, 0},
+    {"the owner's .htaccess", {FACTS("/a", 1000, 1000, 1000, NULL, NULL), .author = 1000}, 1000, 1000},
+    {"a stranger's .htaccess", {FACTS("/a", 1000, 1000, 1000, NULL, NULL), .author = 1001}, 0, 0},
+    {"nobody's .htaccess", {FACTS("/a", 1000, 1000, 1000, NULL, NULL), .author = HP_USER_NONE}, 1000, 1000},
+    {"a user's .htaccess for root's file", {FACTS("/a", 0, 0, 0, NULL, NULL), .author = 1000}, 0, 0},
+    {"an .htaccess of the user who is granted", {FACTS("/granted/a", 1000, 1000, 1000, "bob", NULL), .author = 1001}, 1001, 99},
+    {"an .htaccess of the owner, another user is granted", {FACTS("/granted/a", 1000, 1000, 1000, "bob", NULL), .author = 1000}, 1001, 99},
+    {"a stranger's file, a user who is granted", {FACTS("/granted/a", 0, 1000, 1000, "bob", NULL), .nested = 1}, 0, 0},
+    {"... in root's own folder", {FACTS("/granted/a", 0, 1000, 1000, "bob", NULL)}, 1001, 99},
+    {"... in another stranger's folder", {FACTS("/granted/a", 33, 1000, 1000, "bob", NULL)}, 0, 0},
+    {"... that the configuration names", {FACTS("/granted/a", 0, 1000, 1000, "bob", NULL), .nested = 1, .startup = "src/x.py"}, 1001, 99},
 };
 
 /* Links on the way to the application, and what Apache's own user (33) could have written. */
@@ -102,7 +112,8 @@ static void ways(const ag_settings_t *settings, apr_pool_t *p)
 int main(void)
 {
     static const ag_settings_grant_t grants[] = {
-        {"user", "bob", "/granted"}, {"user", "root", "/granted"}, {"user", "mallory", "/granted"}, {"group", "staff", "/granted"}};
+        {"user", "bob", "/granted"}, {"user", "root", "/granted"}, {"user", "mallory", "/granted"}, {"group", "staff", "/granted"},
+        {"startup_file", "src/x.py", "/granted"}};
     ag_settings_t settings = {.user_switching = 1, .default_user = "nobody", .web_user = "web", .web_uid = 33};
     apr_pool_t *p;
 
