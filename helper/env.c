@@ -67,3 +67,21 @@ const char *const *hp_env_make(const hp_spec_t *spec, const ag_options_t *option
     APR_ARRAY_PUSH(env, const char *) = NULL;
     return (const char *const *)env->elts;
 }
+
+const char *const *hp_env_with(const char *const *env, const apr_array_header_t *more, apr_pool_t *p)
+{
+    apr_array_header_t *all = apr_array_make(p, 32, sizeof(const char *));
+
+    for (; *env; env++) {
+        int replaced = 0;
+        for (int i = 0; i < more->nelts; i++) {
+            const char *pair = APR_ARRAY_IDX(more, i, const char *);
+            replaced |= strncmp(*env, pair, strcspn(pair, "=") + 1) == 0;
+        }
+        if (!replaced)
+            APR_ARRAY_PUSH(all, const char *) = *env;
+    }
+    apr_array_cat(all, more);
+    APR_ARRAY_PUSH(all, const char *) = NULL;
+    return (const char *const *)all->elts;
+}

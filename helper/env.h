@@ -15,6 +15,9 @@ typedef struct {
 const char *const *hp_env_make(const hp_spec_t *spec, const ag_options_t *options, const hp_env_user_t *user, apr_array_header_t **prefused,
                                apr_pool_t *p);
 
+/* A copy of `env` in which the pairs of `more` ("NAME=value") stand instead of others of the same names. */
+const char *const *hp_env_with(const char *const *env, const apr_array_header_t *more, apr_pool_t *p);
+
 /* 0 if a variable of this name, set by whoever reaches the core's socket, could make a program of the user's run other code than its own, or
  * is one that the helper sets itself, or is no name at all. */
 int hp_env_may_pass(const char *name, apr_size_t len);

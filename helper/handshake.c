@@ -1,4 +1,5 @@
 #include "helper/handshake.h"
+#include "helper/choice.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,11 @@ static hp_handshake_event_t control(hp_handshake_t *hs, const char *text, apr_si
     }
     switch (hs->state) {
     case WAITING:
+        if (len > strlen(HP_CHOICE_WORD) && memcmp(text, HP_CHOICE_WORD, strlen(HP_CHOICE_WORD)) == 0) {
+            hs->text = text + strlen(HP_CHOICE_WORD);
+            hs->text_len = len - strlen(HP_CHOICE_WORD);
+            return HP_HANDSHAKE_INTERPRETER;
+        }
         if (!is(text, len, "I have control 1.0"))
             return bad(hs, "the loader did not begin with \"I have control 1.0\"");
         hs->state = GREETED;

@@ -2,8 +2,10 @@
 #include "apr-glue/child.h"
 #include "apr-glue/settings.h"
 #include "apr-glue/text.h"
+#include "helper/choice.h"
 #include "helper/env.h"
 #include "helper/generic.h"
+#include "helper/interpreter.h"
 #include "helper/kind.h"
 #include "helper/path.h"
 #include "helper/spec.h"
@@ -34,6 +36,8 @@ typedef struct {
     const hp_kind_t *kind;
     hp_user_t user;
     hp_env_user_t passwd;
+    uint32_t owner; /* of the startup file */
+    hp_hints_found_t interpreter; /* all zero: there is none */
     const char *folder;
 } prepare_t;
 
@@ -126,6 +130,7 @@ static void choose_user(prepare_t *w)
     struct passwd *pw;
 
     look_at_files(w, &facts);
+    w->owner = facts.file_owner;
     w->user.uid = geteuid();
     w->user.gid = getegid();
     if (w->user.uid == 0 && hp_user_choose(&w->user, w->settings, &facts, &names, &reason, w->p) != APR_SUCCESS)
@@ -199,61 +204,15 @@ static void enter_folder(const prepare_t *w)
 
 /* -- what -- */
 
-/* An interpreter that no root configuration named may only be what its name says, and nobody but root and the user may have a hand in it. */
-static int harmless_interpreter(const prepare_t *w, const char *path)
+static const char *interpreter(prepare_t *w)
 {
-    const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    hp_path_t way;
-    apr_status_t rv;
+    hp_hints_ask_t ask = {.kind = w->kind->name, .app_root = w->spec->app_root, .home = w->passwd.home, .uid = w->user.uid, .owner = w->owner};
+    const char *problem = hp_interpreter_choose(&w->interpreter, &ask, w->settings, w->options, w->p);
 
-    if (!hp_kind_interpreter_name(w->kind, base))
-        return 0;
-    if (!strchr(path, '/'))
-        return 1;
-    rv = hp_path_walk(&way, path, HP_PATH_FOLLOW, w->p);
-    if (rv != APR_SUCCESS)
-        fail("The interpreter %s cannot be run: %s. Correct %s.", path, ag_text_error(w->p, rv), w->kind->directive);
-    return !hp_path_foreign(&way, w->user.uid, 0);
-}
-
-static const char *find_in_path(const prepare_t *w, const char *name)
-{
-    char *path = apr_pstrdup(w->p, HP_ENV_PATH), *state = NULL;
-
-    for (char *dir = apr_strtok(path, ":", &state); dir; dir = apr_strtok(NULL, ":", &state)) {
-        const char *full = apr_pstrcat(w->p, dir, "/", name, NULL);
-        if (access(full, X_OK) == 0)
-            return full;
-    }
-    return NULL;
-}
-
-static const char *interpreter(const prepare_t *w)
-{
-    const char *named = hp_kind_interpreter(w->kind, w->options), *directive = w->kind->directive, *found = NULL;
-
-    if (named && !ag_settings_granted(w->settings, w->kind->option, named, w->spec->app_root) && !harmless_interpreter(w, named))
-        fail("The interpreter %s (%s) was not used: the server's configuration does not name it, and it is not a %s of root's or of the "
-             "application's user in a folder of theirs.",
-             named, w->kind->directive, w->kind->name);
-    /* Root's word for all applications needs no leave. */
-    if (!named && strcmp(w->kind->option, "ruby") == 0 && w->settings->default_ruby) {
-        named = w->settings->default_ruby;
-        directive = "PassengerDefaultRuby";
-    }
-    if (named && strchr(named, '/')) {
-        if (access(named, X_OK))
-            fail("The interpreter %s cannot be run: %s. Correct %s.", named, strerror(errno), directive);
-        return named;
-    }
-    if (named)
-        found = find_in_path(w, named);
-    for (int i = 0; !named && !found && w->kind->interpreters[i]; i++)
-        found = find_in_path(w, w->kind->interpreters[i]);
-    if (!found)
-        fail("No interpreter %s was found in %s. Install it, or name it with %s.", named ? named : w->kind->interpreters[0], HP_ENV_PATH,
-             w->kind->directive);
-    return found;
+    if (problem)
+        fail("%s", problem);
+    hp_choice_say(1, &w->interpreter, w->p);
+    return w->interpreter.path;
 }
 
 static const char *loader(const prepare_t *w)
@@ -301,7 +260,7 @@ static void limits(void)
 }
 
 /* What makes an application of the kinds that have loaders. */
-static const char *const *loader_command(const prepare_t *w)
+static const char *const *loader_command(prepare_t *w)
 {
     const char **argv = apr_pcalloc(w->p, 3 * sizeof *argv);
 
@@ -331,9 +290,41 @@ static const char *const *own_command(const prepare_t *w)
     return argv;
 }
 
-static __attribute__((noreturn)) void run(const prepare_t *w)
+/* A profile may set PATH, and forget what it was: what the interpreter needs is set after it. */
+static const char *const *through_shell(const prepare_t *w, const char *shell, const char *const *command)
 {
-    apr_array_header_t *refused, *through = apr_array_make(w->p, 16, sizeof(const char *));
+    const hp_hints_found_t *interpreter = &w->interpreter;
+    apr_array_header_t *argv = apr_array_make(w->p, 16, sizeof(const char *));
+
+    APR_ARRAY_PUSH(argv, const char *) = shell;
+    APR_ARRAY_PUSH(argv, const char *) = "-lc";
+    APR_ARRAY_PUSH(argv, const char *) =
+        interpreter->path ? "PATH=$1$PATH; shift; while [ \"$1\" ]; do export \"$1\"; shift; done; shift; exec \"$@\"" : "exec \"$@\"";
+    APR_ARRAY_PUSH(argv, const char *) = "passenger";
+    if (interpreter->path) {
+        APR_ARRAY_PUSH(argv, const char *) = interpreter->bin ? apr_pstrcat(w->p, interpreter->bin, ":", NULL) : "";
+        apr_array_cat(argv, interpreter->env);
+        APR_ARRAY_PUSH(argv, const char *) = "";
+    }
+    while (*command)
+        APR_ARRAY_PUSH(argv, const char *) = *command++;
+    APR_ARRAY_PUSH(argv, const char *) = NULL;
+    return (const char *const *)argv->elts;
+}
+
+static const char *const *with_interpreter(const prepare_t *w, const char *const *env)
+{
+    const hp_hints_found_t *interpreter = &w->interpreter;
+    apr_array_header_t *more = interpreter->path ? apr_array_copy(w->p, interpreter->env) : apr_array_make(w->p, 1, sizeof(const char *));
+
+    if (interpreter->bin)
+        APR_ARRAY_PUSH(more, const char *) = apr_pstrcat(w->p, "PATH=", interpreter->bin, ":", HP_ENV_PATH, NULL);
+    return hp_env_with(env, more, w->p);
+}
+
+static __attribute__((noreturn)) void run(prepare_t *w)
+{
+    apr_array_header_t *refused;
     const char *const *env = hp_env_make(w->spec, w->options, &w->passwd, &refused, w->p), *const *direct;
     const char *shell = login_shell(w);
 
@@ -342,14 +333,9 @@ static __attribute__((noreturn)) void run(const prepare_t *w)
                 APR_ARRAY_IDX(refused, i, const char *));
     ag_child_close_from(SOCKET_FD + 1);
     direct = w->kind->loader ? loader_command(w) : own_command(w);
-    APR_ARRAY_PUSH(through, const char *) = shell;
-    APR_ARRAY_PUSH(through, const char *) = "-lc";
-    APR_ARRAY_PUSH(through, const char *) = "exec \"$@\"";
-    APR_ARRAY_PUSH(through, const char *) = "passenger";
-    for (const char *const *arg = direct; arg == direct || arg[-1]; arg++)
-        APR_ARRAY_PUSH(through, const char *) = *arg;
+    env = with_interpreter(w, env);
     if (shell)
-        ag_child_exec(shell, (const char *const *)through->elts, env);
+        ag_child_exec(shell, through_shell(w, shell, direct), env);
     fail("%s cannot be run: %s", direct[0], strerror(ag_child_exec(direct[0], direct, env)));
 }
 

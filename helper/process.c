@@ -1,5 +1,6 @@
 #include "helper/process.h"
 #include "apr-glue/log.h"
+#include "helper/cause.h"
 #include "helper/greeting.h"
 #include "helper/kind.h"
 #include "helper/msg.h"
@@ -61,6 +62,7 @@ static void fail(hp_process_t *process, const char *sentence)
     if (process->failed)
         return;
     process->failed = 1;
+    sentence = hp_choice_blame(&process->interpreter, sentence, process->p);
     /* A loader's message begins with the sentence, which need not be said twice. */
     if (details && strncmp(details, sentence, len) == 0 && details[len] == '\n')
         details += len + strspn(details + len, "\n");
@@ -159,6 +161,10 @@ static void take_line(hp_process_t *process, const char *line, apr_size_t len)
     process->blank = 0;
     switch (event) {
     case HP_HANDSHAKE_NOTHING:
+        return;
+    case HP_HANDSHAKE_INTERPRETER:
+        hp_choice_take(&process->interpreter, &(hp_choice_line_t){process->handshake.text, process->handshake.text_len, process->pid,
+                                                                  process->spec->app_root}, process->p);
         return;
     case HP_HANDSHAKE_GREETED:
         send_parameters(process);
@@ -275,6 +281,7 @@ hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heri
     process->requests = (unsigned long)ag_frame_get_u64(note);
     process->sticky_id = ag_frame_get_u32(note);
     process->restart_stamp = ag_frame_get_u64(note);
+    hp_choice_get(note, &process->interpreter);
     look_up_user(process);
     take_fds(process, found->fds);
     close(process->in);
@@ -310,19 +317,6 @@ void hp_process_refused(hp_process_t *process, const char *sentence)
 
 /* -- the end -- */
 
-static const char *why_ended(const hp_process_t *process, int status)
-{
-    const char *first = process->error.bytes;
-
-    if (first)
-        return apr_pstrmemdup(process->p, first, strcspn(first, "\n"));
-    if (WIFSIGNALED(status))
-        return apr_psprintf(process->p, "the application was ended by signal %d (%s) before it was ready", WTERMSIG(status),
-                            strsignal(WTERMSIG(status)));
-    return apr_psprintf(process->p, "the application exited with code %d before it was ready%s", WEXITSTATUS(status),
-                        WEXITSTATUS(status) == 0 ? hp_kind_advice(process->spec->kind) : "");
-}
-
 static void log_end(const hp_process_t *process, int status)
 {
     const char *root = process->spec->app_root;
@@ -341,7 +335,7 @@ void hp_process_exited(hp_process_t *process, int status)
     /* Its last words may still be in the pipe: the message about its end came another way (the two have no order). */
     hp_output_drain(&process->output);
     if (process->state == HP_PROCESS_STARTING)
-        fail(process, why_ended(process, status));
+        fail(process, hp_cause_of_end(&(hp_cause_facts_t){process->spec->kind, process->error.bytes, process->words.bytes}, status, process->p));
     process->crashed = process->state != HP_PROCESS_ENDING;
     if (process->crashed && !process->failed && !process->ctx->stopping) /* else everybody is told to end */
         log_end(process, status);
@@ -498,6 +492,7 @@ void hp_process_note(hp_process_t *process)
     ag_frame_put_u64(note, process->requests);
     ag_frame_put_u32(note, process->sticky_id);
     ag_frame_put_u64(note, process->restart_stamp);
+    hp_choice_put(note, &process->interpreter);
     bytes = ag_frame_data(note, &len);
     f = ag_frame_create(ptemp, HP_MSG_NOTE);
     ag_frame_put_u64(f, process->id);

@@ -2,6 +2,7 @@
 #ifndef HP_PROCESS_H
 #define HP_PROCESS_H
 
+#include "helper/choice.h"
 #include "helper/context.h"
 #include "helper/handshake.h"
 #include "helper/output.h"
@@ -76,6 +77,7 @@ struct hp_process_t {
     apr_time_t measured_at;       /* 0: never */
     uint64_t restart_stamp;       /* of restart.txt when it was started (watch.h) */
     hp_handshake_t handshake;
+    hp_choice_t interpreter;
     const hp_spec_t *spec;
     int in, sock; /* its input until the handshake is over, its socket (O_PATH); -1: none */
     hp_output_t output;

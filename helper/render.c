@@ -118,6 +118,8 @@ static void say_process(out_t *out, const json_t *process, apr_int64_t generatio
         say(out, "    Generation: %" APR_INT64_T_FMT "   UID: %" APR_INT64_T_FMT "   Sticky id: %" APR_INT64_T_FMT "   Concurrency: %s\n",
             number(process, "generation"), number(process, "uid"), number(process, "sticky_id"),
             number(process, "concurrency") ? apr_psprintf(out->p, "%" APR_INT64_T_FMT, number(process, "concurrency")) : "unlimited");
+    if (out->verbose && *text(process, "interpreter"))
+        say(out, "    Interpreter: %s (%s)\n", text(process, "interpreter"), text(process, "interpreter_rule"));
     if (special)
         say(out, "    %s\n", special);
     if (number(process, "generation") < generation)
@@ -240,6 +242,10 @@ static void say_process_xml(out_t *out, const json_t *process)
         integer(out, "real_memory", kib);
     }
     integer(out, "process_group_id", number(process, "pid"));
+    if (*text(process, "interpreter")) {
+        element(out, "interpreter", text(process, "interpreter"));
+        element(out, "interpreter_rule", text(process, "interpreter_rule"));
+    }
     say(out, "</process>");
 }
 

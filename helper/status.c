@@ -193,6 +193,8 @@ static void add_process(hp_process_t *process, void *baton)
     put_int(object, "rss", (json_int_t)process->rss);
     put_int(object, "cpu", process->cpu);
     put(object, "out_of_band", json_string_nocheck(oob[process->state == HP_PROCESS_READY ? process->oob : HP_PROCESS_OOB_NONE]));
+    put(object, "interpreter", string(process->interpreter.path));
+    put(object, "interpreter_rule", string(process->interpreter.rule));
     put(object, "worn", json_boolean(process->worn));
     put(object, "stuck", json_boolean(process->stuck));
     if (json_array_append_new(walk->list, object))

@@ -52,6 +52,23 @@ static void made(apr_pool_t *p)
     is_str(value_of(env, "PASSENGER_BASE_URI"), "/shop", "the base URI");
 }
 
+static void with(apr_pool_t *p)
+{
+    static const char *const env[] = {"PATH=/bin", "PATHS=kept", "HOME=/home/eve", NULL};
+    apr_array_header_t *more = apr_array_make(p, 2, sizeof(const char *));
+    const char *const *got;
+    int n = 0;
+
+    APR_ARRAY_PUSH(more, const char *) = "PATH=/srv/shop/venv/bin:/bin";
+    APR_ARRAY_PUSH(more, const char *) = "VIRTUAL_ENV=/srv/shop/venv";
+    got = hp_env_with(env, more, p);
+    while (got[n])
+        n++;
+    is_int(n, 4, "one is replaced, one is new");
+    is_str(value_of(got, "PATH"), "/srv/shop/venv/bin:/bin", "the new value counts");
+    is_str(value_of(got, "PATHS"), "kept", "... and no other name's");
+}
+
 int main(void)
 {
     apr_pool_t *p;
@@ -60,6 +77,7 @@ int main(void)
     apr_pool_create(&p, NULL);
     names();
     made(p);
+    with(p);
     apr_terminate();
     return done_testing();
 }

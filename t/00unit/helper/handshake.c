@@ -77,8 +77,19 @@ static void refusals(void)
     is_int(hp_handshake_line(&hs, line, sizeof line), HP_HANDSHAKE_BAD, "an endless address");
 }
 
+static void interpreter(void)
+{
+    hp_handshake_t hs = {0};
+
+    is_int(say(&hs, "!> interpreter: /usr/bin/python3\tthe system's\t"), HP_HANDSHAKE_INTERPRETER, "what it is about to run");
+    is_int((int)hs.text_len, 30, "... is there to be read");
+    is_int(say(&hs, "!> I have control 1.0"), HP_HANDSHAKE_GREETED, "... before the loader speaks");
+    is_int(say(&hs, "!> interpreter: /usr/bin/python3\tthe system's\t"), HP_HANDSHAKE_BAD, "... and not later");
+}
+
 int main(void)
 {
+    interpreter();
     good();
     http();
     errors();

@@ -1,0 +1,58 @@
+#include "helper/choice.h"
+#include "apr-glue/log.h"
+#include <apr_strings.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FIELD_MAX 2000 /* the whole is less than a line of output may be long */
+
+/* A field must end neither the line nor itself. */
+static const char *field(const char *text, apr_pool_t *p)
+{
+    char *copy = apr_pstrmemdup(p, text, strnlen(text, FIELD_MAX));
+
+    for (char *at = copy; *at; at++) {
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    }
+    return copy;
+}
+
+void hp_choice_say(int fd, const hp_hints_found_t *found, apr_pool_t *p)
+{
+    dprintf(fd, "!> " HP_CHOICE_WORD "%s\t%s\t%s\n", field(found->path, p), field(found->rule, p), field(found->note, p));
+}
+
+void hp_choice_take(hp_choice_t *choice, const hp_choice_line_t *line, apr_pool_t *p)
+{
+    char *copy = apr_pstrmemdup(p, line->text, line->len), *rule = strchr(copy, '\t'), *note = rule ? strchr(rule + 1, '\t') : NULL;
+
+    if (!note)
+        return;
+    *rule++ = *note++ = '\0';
+    *choice = (hp_choice_t){field(copy, p), field(rule, p), field(note, p)};
+    ag_log(*choice->note ? AG_LOG_WARN : AG_LOG_NOTICE, "PSG1300", "app.interpreter: process %ld of %s: %s (%s)%s%s", (long)line->pid,
+           line->app_root, choice->path, choice->rule, *choice->note ? ": " : "", choice->note);
+}
+
+const char *hp_choice_blame(const hp_choice_t *choice, const char *sentence, apr_pool_t *p)
+{
+    return choice->path && *choice->note ? apr_psprintf(p, "%s (%s; %s was used)", sentence, choice->note, choice->path) : sentence;
+}
+
+void hp_choice_put(ag_frame_t *f, const hp_choice_t *choice)
+{
+    ag_frame_put_str(f, choice->path);
+    ag_frame_put_str(f, choice->rule);
+    ag_frame_put_str(f, choice->note);
+}
+
+void hp_choice_get(ag_frame_reader_t *in, hp_choice_t *choice)
+{
+    if (in->at == in->end)
+        return;
+    choice->path = ag_frame_get_str(in);
+    choice->rule = ag_frame_get_str(in);
+    choice->note = ag_frame_get_str(in);
+}
