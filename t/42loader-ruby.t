@@ -93,6 +93,7 @@ sub usual {
     is_answer(ask('/blocks?one,two,,three'), 200, 'onetwothree', 'length', "$rack: several blocks");
     is_answer(ask('/many'), 200, 'ab' x 2000, 'length', "$rack: very many blocks");
     is_answer(ask('/listed'), 200, 'ab', 'length', "$rack: to_ary has a length");
+    is_answer(ask('/unlisted'), 200, 'ab', 'chunked', "$rack: to_ary that gives nothing");
     is_answer(ask('/closing'), 200, 'ab', 'chunked', "$rack: each is chunked");
     is_answer(ask('/nothing'), 200, '', 'length', "$rack: each without a block");
     for my $size (32767, 1000001) { is_answer(ask("/big?$size"), 200, 'x' x $size, 'length', "$rack: a body of $size bytes") }

@@ -50,6 +50,11 @@ class Listed < Blocks
   end
 end
 
+# One that only seems to have an Array, as Rack::BodyProxy and Rails have them.
+class Unlisted < Blocks
+  def to_ary; end
+end
+
 # One that names a file.
 class Named < Blocks
   attr_accessor :to_path
@@ -313,6 +318,7 @@ run(lambda do |env|
   when '/closing' then [200, TEXT, Blocks.new('a', '', 'b')]
   when '/nothing' then [200, TEXT, Blocks.new]
   when '/listed' then [200, TEXT, Listed.new('a', 'b')]
+  when '/unlisted' then [200, TEXT, Unlisted.new('a', 'b')]
   when '/many' then ok(*(['ab'] * 2000))
   when '/closes' then ok(Blocks.closed.to_s)
   when '/status' then [query.match?(/\A\d+\z/) ? query.to_i : query, TEXT, Blocks.new('body')]
