@@ -2,6 +2,7 @@
 
 #include "mod_passenger/conf.h"
 #include "mod_passenger/handler.h"
+#include "mod_passenger/leaks.h"
 #include "mod_passenger/link.h"
 #include "mod_passenger/map.h"
 
@@ -66,6 +67,14 @@ static int is_plain_file(const request_rec *r)
     return r->finfo.filetype == APR_REG && (!r->path_info || !*r->path_info);
 }
 
+/* 1 if Apache sends the file as it is, unless we say no. */
+static int is_served(const request_rec *r)
+{
+    int by_default = r->handler && strcmp(r->handler, "default-handler") == 0; /* which may take what stands behind the file's name */
+
+    return !r->proxyreq && child_of(r) && r->finfo.filetype == APR_REG && (by_default || (is_plain_file(r) && !is_foreign(r)));
+}
+
 /* The URI of the page that the application has stored in its public folder for this request, or NULL. */
 static const char *cached_page(request_rec *r)
 {
@@ -118,6 +127,15 @@ static int wants_slash(request_rec *r)
     return stat(apr_pstrcat(r->pool, r->filename, "/index.html", NULL), &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* A rule of mod_rewrite's sends requests to the startup file, as if it were a program for CGI, with what was asked for behind its name. The
+ * application is asked for that, and knows nothing of the file. */
+static void forget_file(request_rec *r, const mp_map_app_t *app)
+{
+    if (r->finfo.filetype != APR_REG || !r->path_info || *r->path_info != '/' || !mp_map_looks_like_startup(r) || !mp_map_is_startup(r, app))
+        return;
+    r->uri = apr_pstrcat(r->pool, app->base_uri, r->path_info, NULL);
+}
+
 static void take(request_rec *r)
 {
     r->handler = HANDLER;
@@ -133,6 +151,11 @@ static int fixups(request_rec *r)
     const char *page;
     int rc, plain = is_plain_file(r);
 
+    if (is_served(r) && mp_leaks_suspect(r)) {
+        rc = mp_map_find(child_of(r)->found, r, &app);
+        if (rc != DECLINED && (rc != OK || mp_leaks_secret(r, app)))
+            return rc == OK ? HTTP_FORBIDDEN : rc;
+    }
     if (r->proxyreq || is_foreign(r) || (plain && !mp_map_looks_like_startup(r)) || !child_of(r))
         return DECLINED;
     rc = mp_map_find(child_of(r)->found, r, &app);
@@ -147,6 +170,7 @@ static int fixups(request_rec *r)
             return rc;
     }
     ap_set_module_config(r->request_config, &passenger_module, (void *) (apr_uintptr_t) app);
+    forget_file(r, app);
     if (plain || !wants_slash(r))
         take(r);
     return DECLINED;

@@ -222,6 +222,7 @@ sub subrequests {
 sub sources {
     my ($h) = @_;
     unlike $h->get('/config.ru', Host => 'open.test')->body, qr/secret/, 'the source of an application is no static file';
+    $h->expect_log('PSG1710', 'what to do about it');
     is $h->get('/here.txt', Host => 'open.test')->body, 'here', '... others are';
     mkdir "$h->{root}/closed", 0700;
     mkdir "$h->{root}/closed/app";

@@ -1,0 +1,129 @@
+#include "mod_passenger/leaks.h"
+
+#include "mod_passenger/conf.h"
+#include "mod_passenger/htaccess.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <limits.h>
+#include <stdlib.h>
+
+typedef struct {
+    int folder, top, whole; /* whole: the head is all of the name */
+    const char *kind, *head, *tail;
+    apr_size_t head_len, tail_len;
+} row_t;
+
+#define TOP 1
+#define ANY 0
+#define ROW(is_folder, is_whole, where, of, begin, end)                                                                                    \
+    {.folder = is_folder, .whole = is_whole, .top = where, .kind = of, .head = begin, .tail = end, .head_len = sizeof(begin) - 1,           \
+     .tail_len = sizeof(end) - 1},
+#define FILE(where, kind, name)          ROW(0, 1, where, kind, name, "")
+#define FILES(where, kind, begin, end)   ROW(0, 0, where, kind, begin, end)
+#define FOLDER(where, kind, name)        ROW(1, 1, where, kind, name, "")
+#define FOLDERS(where, kind, begin, end) ROW(1, 0, where, kind, begin, end)
+
+static const row_t rows[] = {
+#include "mod_passenger/leaks.def"
+};
+
+static int matches(const row_t *row, const char *name, apr_size_t len)
+{
+    if (len < row->head_len + row->tail_len || (row->whole && len != row->head_len))
+        return 0;
+    /* Almost always the first or last letter says no. */
+    if (row->head_len ? apr_tolower(*name) != *row->head : apr_tolower(name[len - 1]) != row->tail[row->tail_len - 1])
+        return 0;
+    return strncasecmp(name, row->head, row->head_len) == 0 && strncasecmp(name + len - row->tail_len, row->tail, row->tail_len) == 0;
+}
+
+/* 1 if one part of `path` is named in the list. Without a kind: of any kind, at any depth. */
+static int listed(const char *path, const char *kind)
+{
+    int top = 1;
+
+    while (*path == '/')
+        path++;
+    for (; *path; top = 0) {
+        apr_size_t len = strcspn(path, "/"), i;
+
+        for (i = 0; i < AG_LEN(rows); i++) {
+            if (rows[i].folder == (path[len] == '/') && (!kind || ((top || !rows[i].top) && (!*rows[i].kind || strcmp(rows[i].kind, kind) == 0))) &&
+                matches(&rows[i], path, len))
+                return 1;
+        }
+        path += len;
+        while (*path == '/')
+            path++;
+    }
+    return 0;
+}
+
+/* `path` below `folder`, or NULL; "" if they are the same. */
+static const char *below(const char *path, const char *folder)
+{
+    apr_size_t len = strlen(folder);
+
+    while (len > 1 && folder[len - 1] == '/')
+        len--;
+    if (strncmp(path, folder, len) != 0 || (path[len] && path[len] != '/' && len > 1))
+        return NULL;
+    path += len;
+    while (*path == '/')
+        path++;
+    return path;
+}
+
+/* With all links followed; as it is written where Apache's user may not look. */
+static const char *real(apr_pool_t *p, const char *path)
+{
+    char *found = realpath(path, NULL);
+    const char *copy = apr_pstrdup(p, found ? found : path);
+
+    free(found);
+    return copy;
+}
+
+int mp_leaks_suspect(const request_rec *r)
+{
+    const char *rest;
+
+    if (r->finfo.filetype != APR_REG || !r->filename)
+        return 0;
+    rest = below(r->filename, ap_context_document_root((request_rec *) (apr_uintptr_t) r));
+    return listed(rest ? rest : r->filename, NULL) || mp_map_looks_like_startup(r);
+}
+
+static void report(request_rec *r, const mp_map_app_t *app, const char *documents)
+{
+    if (mp_htaccess_first_time(apr_pstrcat(r->pool, "leaks of ", app->root, NULL)))
+        MP_RLOG(APLOG_WARNING, 0, r, "PSG1710",
+                "%s was asked for and refused: it is part of the application %s, which lies in the folder whose files everybody may have, %s. "
+                "Let DocumentRoot (or Alias) be the application's public folder, %s/public; or take PassengerProtectAppFiles Off if nothing of it "
+                "is secret",
+                r->filename, app->root, documents, app->root);
+    else
+        MP_RLOG(APLOG_INFO, 0, r, "PSG1711", "%s was asked for and refused: it is part of the application %s", r->filename, app->root);
+}
+
+int mp_leaks_secret(request_rec *r, const mp_map_app_t *app)
+{
+    const char *documents, *root, *path, *below_documents;
+
+    if (!mp_conf_options(r)->protect_app_files)
+        return 0;
+    documents = real(r->pool, ap_context_document_root(r));
+    root = real(r->pool, app->root);
+    below_documents = below(documents, root);
+    path = below(real(r->pool, r->filename), root);
+    if (!path || (below_documents && *below_documents))
+        return 0; /* what is in a folder of its own is there for visitors */
+    if (strncmp(path, "public/", 7) == 0 || strncmp(path, ".well-known/", 12) == 0)
+        return 0;
+    if (!listed(path, app->kind) && !(mp_map_looks_like_startup(r) && mp_map_is_startup(r, app)))
+        return 0;
+    report(r, app, documents);
+    return 1;
+}

@@ -1,0 +1,14 @@
+/* Files of an application that lie where Apache serves files, because the document root is the application's folder or lies above it. */
+#ifndef MP_LEAKS_H
+#define MP_LEAKS_H
+
+#include "mod_passenger/map.h"
+
+/* 1 if the request's file has a name that could be of such a file. Cheap, and mostly 0. */
+int mp_leaks_suspect(const request_rec *r);
+
+/* 1 if that file is a secret of the application's: leaks.def. The first time that a process meets one of an application it is logged, with
+ * what to do. */
+int mp_leaks_secret(request_rec *r, const mp_map_app_t *app);
+
+#endif
