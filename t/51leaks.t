@@ -10,9 +10,9 @@ my $h = Harness->new(mpm => (Harness->mpms)[0], modules => [qw(include negotiati
 my $secret = 'this is for nobody';
 
 my @secrets = qw(
-    .env .git/config .htpasswd .Env .venv/pyvenv.cfg package.json Package.JSON package-lock.json yarn.lock composer.json composer.lock Gemfile Gemfile.lock
+    .env .git/config .htpasswd .Env .venv/x.txt package.json Package.JSON package-lock.json yarn.lock composer.json composer.lock Gemfile Gemfile.lock
     requirements.txt requirements-dev.txt Pipfile Pipfile.lock pyproject.toml poetry.lock stderr.log logs/app.log log/production.log tmp/restart.txt
-    node_modules/x/index.js node_modules/x/style.css venv/bin/activate vendor/autoload.php config/database.yml config.json settings.yml db.sqlite3 dump.sql
+    node_modules/x/index.js node_modules/x/style.css venv/activate vendor/autoload.php config/database.yml config.json settings.yml db.sqlite3 dump.sql
     Passengerfile.json Dockerfile Procfile Makefile sub/.env sub/deeper/package.json old.bak
 );
 my @assets = qw(public-asset.css public-asset.js app.css js/app.js js/server.js robots.txt favicon.ico img/logo.svg data.json sub/config.json manifest.json
