@@ -29,6 +29,7 @@ const char *hp_greeting_make(const hp_context_t *ctx, const hp_spec_t *spec, uin
     put_key(text, "concurrency_model", spec->options->concurrency_model);
     put_key(text, "thread_count", apr_psprintf(p, "%d", spec->options->thread_count));
     put_key(text, "preload_bundler", spec->options->preload_bundler ? "1" : "0");
+    put_key(text, "debugger", spec->options->debugger ? "1" : "0");
     put_key(text, "generation", apr_psprintf(p, "%lu", (unsigned long)spec->generation));
     put_key(text, "gupid", apr_psprintf(p, "%lu-%" APR_UINT64_T_FMT, (unsigned long)spec->generation, (apr_uint64_t)id));
     put_key(text, "socket_fd", "3");

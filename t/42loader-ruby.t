@@ -410,7 +410,7 @@ for my $how (qw(TERM EOF)) {
     put($link, pairs("/waits?$fifo"));
     wait_log($app, qr/waiting for the fifo/);
     kill QUIT => $app->{pid};
-    ok wait_log($app, qr/\(main\)\n(?: {4}.*\n)*? {4}\S*config\.ru:\d+:in \S*read_fifo/), 'SIGQUIT shows where a request is';
+    ok wait_log($app, qr/\(main\)\n(?: {4}.*\n)*? {4}\S*config\.ru:\d+:in /), 'SIGQUIT shows where a request is';
     kill TERM => $app->{pid};
     signal_taken($app);
     kill TERM => $app->{pid};
@@ -504,16 +504,21 @@ for my $name (qw(config.ru app.rb start)) {
     stop($app);
 }
 {
-    my %arg = app_with("print 'partial'\nrequire 'own'\n$hello");
+    my %arg = app_with("print 'partial'\nrequire 'own'\nuse(Class.new { def initialize(*) end; def call(_) [200, {}, [BEFORE.inspect]] end }) if ENV['ASK']\n$hello");
     mkdir "$arg{root}/config";
     mkdir "$arg{root}/lib";
-    write_file("$arg{root}/config/setup_load_paths.rb", "\$LOAD_PATH.unshift(File.expand_path('../lib', __dir__))\nabort 'too late' if defined?(Rack)\n");
+    write_file("$arg{root}/config/setup_load_paths.rb", "\$LOAD_PATH.unshift(File.expand_path('../lib', __dir__))\nabort 'too late' if defined?(Rack)\n"
+        . "BEFORE = \$LOADED_FEATURES.grep_v(%r{/loaders/ruby/}) - `\#{RbConfig.ruby} -e 'puts \$LOADED_FEATURES'`.split\n");
     write_file("$arg{root}/lib/own.rb", "raise 'twice' if defined?(OWN)\nOWN = 1\n");
     write_file("$arg{root}/$_.rb", "raise 'not this one'\n") for qw(socket stringio json rack);
     $app = start(%arg);
     undef $link;
     is_answer(ask('/'), 200, "hello world\n", 'length', 'config/setup_load_paths.rb, before Rack is loaded');
     like $app->{log}, qr/^partial\n!> Ready$/m, 'a partial line does not hide Ready';
+    stop($app);
+    $app = start(%arg, env => { ASK => 1 });
+    undef $link;
+    is ask('/')->{body}, '[]', '... before which nothing is loaded but what the interpreter has';
     stop($app);
     $app = start(app_with("pid = fork\npid ? Process.wait(pid) : puts('the child')\n$hello"));
     undef $link;
@@ -532,7 +537,7 @@ for my $name (qw(config.ru app.rb start)) {
 # Bundler: an application that wants another version than the newest of a gem, and one whose gems are missing.
 
 SKIP: {
-    skip 'Bundler is not there', 7 if system("$ruby -e 'require \"bundler\"' 2>/dev/null");
+    skip 'Bundler is not there', 11 if system("$ruby -e 'require \"bundler\"' 2>/dev/null");
     my %arg = app_with("require 'pinned'\nrun lambda { |env| [200, {}, [\"#{PINNED} #{defined?(Bundler).inspect}\"]] }\n");
     for my $version (1, 2) {
         system 'mkdir', '-p', "$top/gems/pinned-$version/lib";
@@ -553,6 +558,28 @@ SKIP: {
     unlink "$arg{root}/gems.rb";
     write_file("$arg{root}/Gemfile", "gem 'rack'\ngem 'no-such-gem-here', '~> 1.2'\n");
     refused('a gem that is not installed', { %arg, %env }, qr{^\S+/Gemfile: Bundler::GemNotFound: .*no-such-gem-here.*: run "bundle install" there}i);
+
+    # Every gem that comes with Ruby in another version, but those that Ruby and Bundler need themselves, and a gem with files that are ours.
+    my @gems = split ' ', `$ruby -e 'puts Gem::Specification.select(&:default_gem?).map(&:name) - %w[bundler]'`;
+    for my $gem (@gems, 'passenger') {
+        system 'mkdir', '-p', "$top/gems/all/$gem/lib/phusion_passenger/rack";
+        write_file("$top/gems/all/$gem/$gem.gemspec", "Gem::Specification.new { |s| s.name = '$gem'; s.version = '99'; s.summary = s.author = 'x'; s.files = [] }\n");
+        write_file("$top/gems/all/$gem/lib/$_.rb", "raise 'the wrong file'\n") for $gem eq 'passenger' ? qw(phusion_passenger phusion_passenger/rack/out_of_band_gc) : ();
+    }
+    while (1) {
+        write_file("$arg{root}/Gemfile", "gem 'rack'\n" . join '', map { "gem '$_', path: '$top/gems/all/$_'\n" } @gems, 'passenger');
+        my ($needed) = `cd $arg{root} && HOME=$top $ruby -rbundler/setup -e 1 2>&1` =~ /already activated (\S+)/ or last;
+        @gems = grep { $_ ne $needed } @gems;
+    }
+    write_file("$arg{root}/config.ru", <<'END');
+LOADED = [require('phusion_passenger'), require('phusion_passenger/rack/out_of_band_gc'), PhusionPassenger.require_passenger_lib('rack/out_of_band_gc')]
+use PhusionPassenger::Rack::OutOfBandGc, 5
+run lambda { |env| [200, {}, ["#{Gem.loaded_specs.values.count { |spec| spec.version.to_s == '99' }} #{LOADED.inspect}"]] }
+END
+    $app = start(%arg, %env);
+    undef $link;
+    cmp_ok scalar(@gems), '>', 20, 'Ruby comes with gems';
+    is_answer(ask('/', body => 'x' x 10), 200, (@gems + 1) . ' [false, false, false]', 'length', 'another version of each of them, and a gem with files of the same names');
 }
 
 sub refused {

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Test::More;
+use IO::Socket::UNIX;
 use Time::HiRes qw(time);
 use Harness;
 
@@ -31,6 +32,7 @@ for my $mpm (Harness->mpms) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
+subtest debugger => \&debugger; # one MPM is enough: all of it happens in the application's process
 done_testing;
 
 sub rack {
@@ -92,4 +94,29 @@ sub failures {
     is $r->status, 500, 'a start that fails is a 500';
     like $r->body, qr/nosuchgem/, '... and the page says why';
     $h->expect_log(qr/PSG0113: spawn\.failed: .*config\.ru.*nosuchgem/);
+}
+
+# Speaks the debugger's own language, as rdbg does.
+sub debugger {
+    my $version = `ruby -e 'require "debug/session"; require "debug/version"; print DEBUGGER__::VERSION' 2>/dev/null`;
+    plan skip_all => 'the gem debug is not there' if !$version;
+    my $h = Harness->new;
+    my $app = $h->make_app('shop', { 'config.ru' => "run lambda { |env| [200, { 'content-type' => 'text/plain' }, [Process.pid.to_s]] }\n" });
+    $h->start(conf => "DocumentRoot $app/public\nPassengerDebugger on\nSetEnv RUBY_DEBUG_SOCK_DIR $app/tmp");
+    my $pid = $h->get('/')->body;
+    my $socket = wait_for { (glob "$app/tmp/ruby-debug-*-$pid")[0] };
+    ok $socket && -S $socket, 'a process has a socket for the debugger' or return diag $h->log_text;
+    my $debugger = IO::Socket::UNIX->new(Peer => $socket) or die "connect: $!";
+    local $SIG{ALRM} = sub { die "the debugger says nothing more\n" };
+    alarm 30;
+    $debugger->printflush("version: $version width: 80 cookie: \n");
+    my $said;
+    while (!defined $said && defined($_ = <$debugger>)) {
+        $debugger->printflush("command $pid 80 p Process.pid + 1\n") if /^input $pid/;
+        $said = $1 if /=> (\d+)/;
+    }
+    is $said, $pid + 1, '... which can stop it and look at it';
+    is((stat $socket)[4], (getpwnam $h->app_user)[2], '... and is its owner\'s') if !$>;
+    $h->allow_log('PSG0103', 'PSG0150');   # who leaves the debugger ends what it has stopped
+    alarm 0;
 }

@@ -962,6 +962,7 @@ module PhusionPassenger
         threads = settings['concurrency_model'] == 'thread' ? [settings['thread_count'].to_i, 1].max : 1
         server = Server.new(application, control, threads, rack_version)
         begin
+          open_debugger if settings['debugger'] == '1'
           PhusionPassenger.call_event(:starting_worker_process, false)
           server.handle_signals
           PhusionPassenger.call_event(:after_installing_signal_handlers)
@@ -970,6 +971,14 @@ module PhusionPassenger
         end
         announce(PhusionPassenger.advertised_concurrency_level || threads)
         serve(server)
+      end
+
+      # PassengerDebugger. The debugger's socket is in a folder of the application's user alone.
+      def open_debugger
+        require 'debug/session'
+        DEBUGGER__.open(nonstop: true)
+      rescue LoadError => error
+        Log.say("PassengerDebugger: #{error.message}: install the gem \"debug\", and add it to the Gemfile if there is one")
       end
 
       # Ends a process that the application forked and that came back to us: there is one server, its parent.
