@@ -45,6 +45,7 @@ static const ag_options_global_t global_defaults = {
 #define ONE_OF(words)      .hi = 255, .choices = words
 #define URIS               .hi = 1024, .uri = 1
 #define URLS               .hi = 2048, .url = 1
+#define VARIABLES          .hi = 32768, .variable = 1
 
 const ag_options_row_t ag_options_rows[] = {
 #define ROW(name, which, what, where, marks, target)                                                                             \
@@ -85,16 +86,58 @@ ag_options_global_t *ag_options_create_global(apr_pool_t *p)
     return apr_pmemdup(p, &global_defaults, sizeof global_defaults);
 }
 
+/* 1 if both pairs begin with the same name. */
+static int same_name(const char *a, const char *b)
+{
+    apr_size_t len = strcspn(a, " ");
+
+    return strcspn(b, " ") == len && strncmp(a, b, len) == 0;
+}
+
+/* The array's place for a pair of this name: where one stands, or a new one at its end. */
+static const char **place_of(apr_array_header_t *pairs, const char *pair)
+{
+    for (int i = 0; i < pairs->nelts; i++) {
+        if (same_name(APR_ARRAY_IDX(pairs, i, const char *), pair))
+            return &APR_ARRAY_IDX(pairs, i, const char *);
+    }
+    return apr_array_push(pairs);
+}
+
+static apr_array_header_t *merge_pairs(apr_pool_t *p, const apr_array_header_t *base, const apr_array_header_t *add)
+{
+    apr_array_header_t *pairs = base ? apr_array_copy(p, base) : apr_array_make(p, add->nelts, sizeof(const char *));
+
+    for (int i = 0; i < add->nelts; i++)
+        *place_of(pairs, APR_ARRAY_IDX(add, i, const char *)) = APR_ARRAY_IDX(add, i, const char *);
+    return pairs;
+}
+
+#define MERGE_FLAG(p, base, add)   (add)
+#define MERGE_INT(p, base, add)    (add)
+#define MERGE_STRING(p, base, add) (add)
+#define MERGE_SET(p, base, add)    (add)
+#define MERGE_KEYVAL(p, base, add) merge_pairs(p, base, add)
+
 ag_options_t *ag_options_merge(apr_pool_t *p, const ag_options_t *base, const ag_options_t *add)
 {
     ag_options_t *o = apr_pmemdup(p, base, sizeof *base);
 
 #define OPTION(directive, field, type, scope, def, bounds, flags, doc)                                                           \
     if (ag_options_is_set(add, AG_OPTIONS_##field))                                                                              \
-        o->field = add->field;
+        o->field = MERGE_##type(p, base->field, add->field);
 #include "apr-glue/options.def"
     o->set |= add->set;
     return o;
+}
+
+ag_options_t *ag_options_with_env(apr_pool_t *p, const ag_options_t *o, apr_array_header_t *env)
+{
+    ag_options_t *copy = apr_pmemdup(p, o, sizeof *o);
+
+    copy->env_var = env;
+    copy->set = env ? o->set | BIT(AG_OPTIONS_env_var) : o->set & ~BIT(AG_OPTIONS_env_var);
+    return copy;
 }
 
 int ag_options_is_set(const ag_options_t *o, int id)
@@ -229,6 +272,20 @@ static const char *check_url(apr_pool_t *p, const ag_options_row_t *row, const c
     return problem ? apr_pstrcat(p, row->directive, " ", problem, NULL) : NULL;
 }
 
+/* What environ(7) and every shell can hold. A name alone takes away what an outer section sets. */
+static const char *check_variable(apr_pool_t *p, const ag_options_row_t *row, const char *value)
+{
+    apr_size_t len = strcspn(value, " ");
+
+    for (apr_size_t i = 0; i < len; i++) {
+        if (!apr_isalnum(value[i]) && value[i] != '_')
+            len = 0;
+    }
+    if (len > 0 && !apr_isdigit(value[0]))
+        return NULL;
+    return apr_psprintf(p, "%s: the name of a variable has letters, digits and \"_\", and does not begin with a digit", row->directive);
+}
+
 static const char *check_text(apr_pool_t *p, const ag_options_row_t *row, const char *value)
 {
     apr_size_t len = strlen(value), i;
@@ -244,6 +301,8 @@ static const char *check_text(apr_pool_t *p, const ag_options_row_t *row, const 
         return apr_psprintf(p, "%s must be one of: %s", row->directive, row->choices);
     if (row->url)
         return check_url(p, row, value);
+    if (row->variable)
+        return check_variable(p, row, value);
     return row->uri ? check_uri(p, row, value) : NULL;
 }
 
@@ -281,6 +340,18 @@ static int add_element(apr_pool_t *p, apr_array_header_t **pset, const char *val
     return 1;
 }
 
+/* The same for pairs: a later one of the same name replaces an earlier one. */
+static int add_pair(apr_pool_t *p, apr_array_header_t **ppairs, const char *pair, int most)
+{
+    if (!*ppairs)
+        *ppairs = apr_array_make(p, 2, sizeof(const char *));
+    *place_of(*ppairs, pair) = apr_pstrdup(p, pair);
+    if ((*ppairs)->nelts <= most)
+        return 1;
+    apr_array_pop(*ppairs);
+    return 0;
+}
+
 const char *ag_options_set(apr_pool_t *p, void *object, const ag_options_row_t *row, const char *value)
 {
     int most = row->kind == AG_OPTIONS_KIND_GLOBAL ? GLOBAL_SET_MAX : SET_MAX;
@@ -300,7 +371,7 @@ const char *ag_options_set(apr_pool_t *p, void *object, const ag_options_row_t *
         *int_at(object, row) = atoi(value);
     else if (row->type == AG_OPTIONS_TYPE_STRING)
         *string_at(object, row) = apr_pstrdup(p, value);
-    else if (!add_element(p, set_at(object, row), value, most))
+    else if (!(row->type == AG_OPTIONS_TYPE_SET ? add_element : add_pair)(p, set_at(object, row), value, most))
         return apr_psprintf(p, "%s must not have more than %d values", row->directive, most);
     *(apr_uint64_t *)object |= BIT(row->id);
     return NULL;

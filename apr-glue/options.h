@@ -9,7 +9,7 @@
 #include <apr_tables.h>
 
 /* How values are kept. A SET is NULL or an array of char *, in the order of configuration, without duplicates;
- * a KEYVAL is the same with elements "name value". A FLAG is 1, 0, or -1 where the reader must decide. */
+ * a KEYVAL is the same with elements "name value", one for each name. A FLAG is 1, 0, or -1 where the reader must decide. */
 #define AG_OPTIONS_FLAG   int
 #define AG_OPTIONS_INT    int
 #define AG_OPTIONS_STRING const char *
@@ -62,11 +62,7 @@ typedef enum {
 
 typedef enum {
     AG_OPTIONS_TYPE_NONE, /* ignored names */
-    AG_OPTIONS_TYPE_FLAG,
-    AG_OPTIONS_TYPE_INT,
-    AG_OPTIONS_TYPE_STRING,
-    AG_OPTIONS_TYPE_SET,
-    AG_OPTIONS_TYPE_KEYVAL
+    AG_OPTIONS_TYPE_FLAG, AG_OPTIONS_TYPE_INT, AG_OPTIONS_TYPE_STRING, AG_OPTIONS_TYPE_SET, AG_OPTIONS_TYPE_KEYVAL
 } ag_options_type_t;
 
 typedef enum {
@@ -102,6 +98,7 @@ typedef struct {
     const char *choices; /* STRING and elements of a SET: the allowed values, blanks between them, or NULL; any case, kept as here */
     int uri;             /* SET: elements are URI prefixes */
     int url;             /* SET: elements are URLs of websites */
+    int variable;        /* KEYVAL: names are those of environment variables; a name alone means that there is none */
 } ag_options_row_t;
 
 extern const ag_options_row_t ag_options_rows[];
@@ -110,9 +107,11 @@ extern const ag_options_row_t ag_options_rows[];
 ag_options_t *ag_options_create(apr_pool_t *p);
 ag_options_global_t *ag_options_create_global(apr_pool_t *p);
 
-/* A new object: what `add` sets, else what `base` has. A set that `add` has replaces base's, as Passenger does it. */
+/* A new object: what `add` sets, else what `base` has. A set of add's replaces base's (Passenger's way), a pair one of the same name. */
 ag_options_t *ag_options_merge(apr_pool_t *p, const ag_options_t *base, const ag_options_t *add);
 
+/* A copy whose environment variables are `env`, which may be NULL. */
+ag_options_t *ag_options_with_env(apr_pool_t *p, const ag_options_t *o, apr_array_header_t *env);
 /* 1 if the option was configured. The row of a per-directory option. Takes one option's value from another object. */
 int ag_options_is_set(const ag_options_t *o, int id);
 const ag_options_row_t *ag_options_row(int id);

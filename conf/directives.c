@@ -16,6 +16,7 @@ typedef struct {
 #define ONE_OF(words) words
 #define URIS          "/ or a path without a slash at its end"
 #define URLS          "http or https URL, repeatable"
+#define VARIABLES
 
 #define BASE(name, which, what, where)                                                                                           \
     .directive = #name, .kind = AG_OPTIONS_KIND_##which, .type = AG_OPTIONS_TYPE_##what, .scope = AG_OPTIONS_SCOPE_##where

@@ -68,20 +68,6 @@ void hp_config_forget(hp_config_kept_t *kept)
     seen_before(kept, kept->now.digest);
 }
 
-void hp_config_environment(hp_config_kept_t *kept, const char *pairs, apr_size_t len)
-{
-    apr_pool_t *p, *old = kept->env_pool;
-
-    if (len == kept->env_len && (len == 0 || memcmp(pairs, kept->env, len) == 0))
-        return;
-    apr_pool_create(&p, kept->p);
-    kept->env = apr_pmemdup(p, pairs, len);
-    kept->env_len = len;
-    kept->env_pool = p;
-    if (old)
-        apr_pool_destroy(old);
-}
-
 static int development(const hp_config_t *config)
 {
     return strcmp(config->options->app_env, "development") == 0;

@@ -20,9 +20,7 @@ typedef struct {
 /* As a group keeps it. */
 typedef struct {
     hp_config_t now; /* lives in now_pool, but for name and key */
-    const char *env; /* administrators' variables: "name\0value\0...", in env_pool */
-    apr_size_t env_len;
-    apr_pool_t *p, *now_pool, *env_pool;
+    apr_pool_t *p, *now_pool;
     apr_uint64_t seen[HP_CONFIG_SEEN]; /* digests that came with this config_generation */
     int nseen;
 } hp_config_kept_t;
@@ -38,7 +36,5 @@ void hp_config_forget(hp_config_kept_t *kept);
 int hp_config_friendly(const hp_config_t *config);
 /* 1 if old processes serve until new ones are ready. */
 int hp_config_rolling(const hp_config_t *config);
-/* Variables for processes that are started from now on. */
-void hp_config_environment(hp_config_kept_t *kept, const char *pairs, apr_size_t len);
 
 #endif

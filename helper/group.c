@@ -201,7 +201,7 @@ static void start_process(hp_group_t *group)
 
     assert(group->room->used < group->room->max);
     apr_pool_create(&p, group->ctx->p);
-    process = hp_process_create(group->ctx, p, hp_spec_copy(&spec, group->kept.env, group->kept.env_len, p), group, &process_events);
+    process = hp_process_create(group->ctx, p, hp_spec_copy(&spec, p), group, &process_events);
     process->restart_stamp = hp_watch_stamp(group->watch);
     process->counted_starting = 1;
     group->room->starting++;
@@ -341,9 +341,11 @@ static void on_news(void *baton, const hp_watch_news_t *news)
 {
     hp_group_t *group = baton;
 
-    if (news->restart && group->member.fleet.used > 0)
-        restart(group, hp_config_rolling(&group->kept.now), news->restart == 2 ? "always_restart.txt is there" : "restart.txt was touched");
-    else if (news->restart)
+    if ((news->restart || news->env) && group->member.fleet.used > 0)
+        restart(group, hp_config_rolling(&group->kept.now), news->restart == 2 ? "always_restart.txt is there"
+                                                            : news->restart   ? "restart.txt was touched"
+                                                                              : "the environment file changed");
+    else if (news->restart || news->env)
         group->failures = 0, group->next_try = 0;
     if (news->restart == 2)
         group->prestart = 0; /* its requests would find that file again, for ever */
@@ -385,11 +387,6 @@ void hp_group_configure(hp_group_t *group, const hp_config_t *config)
         restart(group, 1, "its configuration changed");
     else if (differs) /* whoever corrected it need not wait */
         group->failures = 0, group->next_try = 0;
-}
-
-void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len)
-{
-    hp_config_environment(&group->kept, pairs, len);
 }
 
 /* -- life -- */

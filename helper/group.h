@@ -25,9 +25,6 @@ void hp_group_adopt(hp_group_t *group, hp_process_t *process);
 /* A request came with this configuration: if it is newer and different, processes are replaced. */
 void hp_group_configure(hp_group_t *group, const hp_config_t *config);
 
-/* Variables that administrators set, for processes that are started from now on: "name\0value\0..." */
-void hp_group_environment(hp_group_t *group, const char *pairs, apr_size_t len);
-
 /* Serves, queues or refuses the waiter; may call back at once. */
 void hp_group_submit(hp_group_t *group, hp_queue_waiter_t *waiter);
 /* The waiter has lost interest; it must be queued. */

@@ -25,7 +25,7 @@ typedef struct look_t {
     TAILQ_ENTRY(look_t) entry;
     apr_pool_t *p;
     uint64_t cookie;
-    const char *app_root, *restart_dir, *startup_file;
+    hp_statfile_names_t names;
 } look_t;
 
 typedef TAILQ_HEAD(looks_t, look_t) looks_t;
@@ -42,12 +42,13 @@ static ag_frame_t *look_at(const look_t *look)
     hp_statfile_t found;
     ag_frame_t *f;
 
-    hp_statfile_look(&found, look->app_root, look->restart_dir, look->startup_file, look->p);
+    hp_statfile_look(&found, &look->names, look->p);
     f = ag_frame_create(look->p, HP_MSG_STATED);
     ag_frame_put_u64(f, look->cookie);
     ag_frame_put_u64(f, found.restart);
     ag_frame_put_u32(f, (uint32_t)found.always);
     ag_frame_put_u64(f, found.startup);
+    ag_frame_put_u64(f, found.env);
     ag_frame_put_u32(f, found.owner);
     return f;
 }
@@ -144,10 +145,11 @@ static void take_stat(looker_t *looker, const ag_parcel_t *parcel)
     look->p = p;
     if (ag_frame_open(&in, p, apr_pmemdup(p, parcel->data, parcel->len), parcel->len) == HP_MSG_STAT) {
         look->cookie = ag_frame_get_u64(&in);
-        look->app_root = ag_frame_get_str(&in);
-        look->restart_dir = ag_frame_get_str(&in);
-        look->startup_file = ag_frame_get_str(&in);
-        if (ag_frame_end(&in) == APR_SUCCESS && look->app_root && look->restart_dir && look->startup_file) {
+        look->names.app_root = ag_frame_get_str(&in);
+        look->names.restart_dir = ag_frame_get_str(&in);
+        look->names.startup_file = ag_frame_get_str(&in);
+        look->names.env_file = ag_frame_get_str(&in);
+        if (ag_frame_end(&in) == APR_SUCCESS && look->names.app_root && look->names.restart_dir && look->names.startup_file && look->names.env_file) {
             add(looker, look);
             return;
         }

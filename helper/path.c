@@ -106,3 +106,41 @@ const hp_path_step_t *hp_path_foreign(const hp_path_t *path, uint32_t uid, int l
     }
     return NULL;
 }
+
+apr_status_t hp_path_read(char **ptext, const char *name, uint32_t uid, apr_size_t max, apr_pool_t *p)
+{
+    hp_path_t way;
+    struct stat st;
+    apr_size_t len = 0;
+    ssize_t n = 1;
+    char *text;
+    apr_status_t rv = hp_path_walk(&way, name, HP_PATH_FOLLOW | HP_PATH_CLIMB, p);
+    int fd;
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (hp_path_foreign(&way, uid, 0) || way.st.st_mode & S_IWOTH)
+        return EPERM;
+    /* What was looked at must be what is read, and no pipe may hold us up. */
+    fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    if (fstat(fd, &st) || st.st_dev != way.st.st_dev || st.st_ino != way.st.st_ino)
+        rv = EPERM;
+    else if (!S_ISREG(st.st_mode))
+        rv = EINVAL;
+    else if ((apr_uint64_t)st.st_size > max)
+        rv = E2BIG;
+    text = apr_palloc(p, rv == APR_SUCCESS ? max + 1 : 1);
+    while (rv == APR_SUCCESS && len < max && (n = read(fd, text + len, max - len)) != 0) {
+        if (n < 0)
+            rv = errno;
+        else
+            len += (apr_size_t)n;
+    }
+    close(fd);
+    text[len] = '\0';
+    if (rv == APR_SUCCESS)
+        *ptext = text;
+    return rv;
+}

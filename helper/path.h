@@ -29,4 +29,8 @@ apr_status_t hp_path_walk(hp_path_t *path, const char *name, int how, apr_pool_t
 /* The first step that belongs neither to root nor to `uid`, or NULL. `links`: of the symbolic links only. */
 const hp_path_step_t *hp_path_foreign(const hp_path_t *path, uint32_t uid, int links);
 
+/* Reads the regular file `name` (symbolic links are followed) whole, with a NUL behind it. EPERM if somebody other than root and `uid` could have
+ * put it there or may write to it; E2BIG if it is larger than `max` bytes. */
+apr_status_t hp_path_read(char **ptext, const char *name, uint32_t uid, apr_size_t max, apr_pool_t *p) AG_MUST_CHECK;
+
 #endif

@@ -248,6 +248,7 @@ static void stated(hp_pool_t *pool, ag_frame_reader_t *in)
 
     answer.always = (int)ag_frame_get_u32(in);
     answer.startup = ag_frame_get_u64(in);
+    answer.env = ag_frame_get_u64(in);
     answer.owner = (uid_t)ag_frame_get_u32(in);
     if (group && ag_frame_end(in) == APR_SUCCESS)
         hp_group_stated(group, &answer);

@@ -27,6 +27,7 @@
 
 #define SOCKET_FD 3
 #define ORDERS_FD 4
+#define ENV_FILE_MAX (256 * 1024)
 
 typedef struct {
     apr_pool_t *p;
@@ -290,53 +291,61 @@ static const char *const *own_command(const prepare_t *w)
     return argv;
 }
 
-/* A profile may set PATH, and forget what it was: what the interpreter needs is set after it. */
-static const char *const *through_shell(const prepare_t *w, const char *shell, const char *const *command)
+/* Variables of a file that its owner keeps for the application. Whoever can name a file in a request must not be able to make one up. */
+static apr_array_header_t *env_file(const prepare_t *w)
 {
-    const hp_hints_found_t *interpreter = &w->interpreter;
+    const char *name = w->options->env_file, *path, *problem = NULL;
+    apr_array_header_t *pairs = NULL;
+    char *text = NULL;
+    apr_status_t rv;
+
+    if (!name)
+        return NULL;
+    path = name[0] == '/' ? name : apr_pstrcat(w->p, w->spec->app_root, "/", name, NULL);
+    rv = hp_path_read(&text, path, w->user.uid, ENV_FILE_MAX, w->p);
+    if (rv == APR_SUCCESS)
+        pairs = hp_env_parse(text, &problem, w->p);
+    else
+        problem = rv == EPERM ? "it, or a folder or link on the way to it, belongs to somebody who is neither root nor the application's user, or "
+                                "others may write to it"
+                  : rv == E2BIG ? "it is larger than 256 KiB" : ag_text_error(w->p, rv);
+    if (!pairs)
+        fail("The environment file %s (PassengerEnvFile) was not read: %s.", path, problem);
+    return pairs;
+}
+
+static const char *const *through_shell(const prepare_t *w, const hp_env_t *env, const char *const *command, const char *const **penv)
+{
     apr_array_header_t *argv = apr_array_make(w->p, 16, sizeof(const char *));
 
-    APR_ARRAY_PUSH(argv, const char *) = shell;
+    APR_ARRAY_PUSH(argv, const char *) = login_shell(w);
     APR_ARRAY_PUSH(argv, const char *) = "-lc";
-    APR_ARRAY_PUSH(argv, const char *) =
-        interpreter->path ? "PATH=$1$PATH; shift; while [ \"$1\" ]; do export \"$1\"; shift; done; shift; exec \"$@\"" : "exec \"$@\"";
+    APR_ARRAY_PUSH(argv, const char *) = hp_env_through_shell(env, penv, w->p);
     APR_ARRAY_PUSH(argv, const char *) = "passenger";
-    if (interpreter->path) {
-        APR_ARRAY_PUSH(argv, const char *) = interpreter->bin ? apr_pstrcat(w->p, interpreter->bin, ":", NULL) : "";
-        apr_array_cat(argv, interpreter->env);
-        APR_ARRAY_PUSH(argv, const char *) = "";
-    }
     while (*command)
         APR_ARRAY_PUSH(argv, const char *) = *command++;
     APR_ARRAY_PUSH(argv, const char *) = NULL;
     return (const char *const *)argv->elts;
 }
 
-static const char *const *with_interpreter(const prepare_t *w, const char *const *env)
-{
-    const hp_hints_found_t *interpreter = &w->interpreter;
-    apr_array_header_t *more = interpreter->path ? apr_array_copy(w->p, interpreter->env) : apr_array_make(w->p, 1, sizeof(const char *));
-
-    if (interpreter->bin)
-        APR_ARRAY_PUSH(more, const char *) = apr_pstrcat(w->p, "PATH=", interpreter->bin, ":", HP_ENV_PATH, NULL);
-    return hp_env_with(env, more, w->p);
-}
-
 static __attribute__((noreturn)) void run(prepare_t *w)
 {
-    apr_array_header_t *refused;
-    const char *const *env = hp_env_make(w->spec, w->options, &w->passwd, &refused, w->p), *const *direct;
-    const char *shell = login_shell(w);
+    hp_env_source_t source = {.spec = w->spec, .user = &w->passwd, .settings = w->settings, .file = env_file(w)};
+    const char *const *direct, *const *shell_env, *const *shell;
+    hp_env_t env;
 
-    for (int i = 0; i < refused->nelts; i++)
-        dprintf(2, "SetEnv %s was not put into the process environment: a variable of that name is not taken from the web server\n",
-                APR_ARRAY_IDX(refused, i, const char *));
     ag_child_close_from(SOCKET_FD + 1);
     direct = w->kind->loader ? loader_command(w) : own_command(w);
-    env = with_interpreter(w, env);
-    if (shell)
-        ag_child_exec(shell, through_shell(w, shell, direct), env);
-    fail("%s cannot be run: %s", direct[0], strerror(ag_child_exec(direct[0], direct, env)));
+    source.interpreter = w->interpreter.env;
+    source.bin = w->interpreter.bin;
+    hp_env_make(&env, &source, w->p);
+    for (int i = 0; i < env.refused->nelts; i++)
+        dprintf(2, "The variable %s was not put into the process environment: it can decide what code runs, so it is taken only from the server's "
+                "configuration or from a file (PassengerEnvFile)\n", APR_ARRAY_IDX(env.refused, i, const char *));
+    shell = through_shell(w, &env, direct, &shell_env);
+    if (shell[0])
+        ag_child_exec(shell[0], shell, shell_env);
+    fail("%s cannot be run: %s", direct[0], strerror(ag_child_exec(direct[0], direct, (const char *const *)env.all->elts)));
 }
 
 int hp_prepare_run(const char *folder, const char *gid)

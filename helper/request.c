@@ -170,11 +170,8 @@ static hp_group_t *find_group(hp_pool_t *pool, const hp_conn_t *conn, const hp_h
                           .base_uri = head->base_uri ? head->base_uri : "", .author = head->author, .options = known->options,
                           .digest = known->digest, .spawn_digest = known->spawn_digest,
                           .config_generation = hp_conn_config_generation(conn)};
-    hp_group_t *group = hp_pool_group(pool, &config);
 
-    if (group)
-        hp_group_environment(group, head->env, head->env_len);
-    return group;
+    return hp_pool_group(pool, &config);
 }
 
 static void stick(hp_exchange_t *r, const ag_options_t *options)

@@ -2,10 +2,10 @@
 #include <apr_strings.h>
 #include <string.h>
 
-hp_spec_t *hp_spec_copy(const hp_spec_t *spec, const char *pairs, apr_size_t len, apr_pool_t *p)
+hp_spec_t *hp_spec_copy(const hp_spec_t *spec, apr_pool_t *p)
 {
     hp_spec_t *copy = apr_pmemdup(p, spec, sizeof *spec);
-    const char *packed, *value;
+    const char *packed;
     apr_size_t packed_len;
 
     copy->group = apr_pstrdup(p, spec->group);
@@ -15,11 +15,6 @@ hp_spec_t *hp_spec_copy(const hp_spec_t *spec, const char *pairs, apr_size_t len
     copy->base_uri = apr_pstrdup(p, spec->base_uri);
     packed = ag_options_pack(spec->options, p, &packed_len);
     copy->options = ag_options_unpack(p, packed, packed_len);
-    copy->env = apr_array_make(p, 8, sizeof(const char *));
-    for (const char *at = pairs; at < pairs + len; at = value + strlen(value) + 1) {
-        value = at + strlen(at) + 1;
-        APR_ARRAY_PUSH(copy->env, const char *) = apr_pstrcat(p, at, "=", value, NULL);
-    }
     return copy;
 }
 
@@ -34,9 +29,6 @@ void hp_spec_put(ag_frame_t *f, const hp_spec_t *spec)
     ag_frame_put_u32(f, spec->generation);
     ag_frame_put_u32(f, spec->number);
     ag_options_put(f, spec->options);
-    ag_frame_put_u32(f, (uint32_t)spec->env->nelts);
-    for (int i = 0; i < spec->env->nelts; i++)
-        ag_frame_put_str(f, APR_ARRAY_IDX(spec->env, i, const char *));
 }
 
 /* A line of the handshake can't hold a newline, and no path that an application needs has one. */
@@ -49,7 +41,6 @@ hp_spec_t *hp_spec_get(ag_frame_reader_t *in)
 {
     hp_spec_t *spec = apr_pcalloc(in->p, sizeof *spec);
     apr_size_t len;
-    uint32_t n;
 
     spec->group = ag_frame_get_str(in);
     spec->app_root = ag_frame_get_str(in);
@@ -60,13 +51,6 @@ hp_spec_t *hp_spec_get(ag_frame_reader_t *in)
     spec->generation = ag_frame_get_u32(in);
     spec->number = ag_frame_get_u32(in);
     spec->options = ag_options_get(in);
-    n = ag_frame_get_u32(in);
-    spec->env = apr_array_make(in->p, 8, sizeof(const char *));
-    while (!in->bad && n-- > 0) {
-        const char *pair = ag_frame_get_str(in);
-        if (pair)
-            APR_ARRAY_PUSH(spec->env, const char *) = pair;
-    }
     if (!printable(spec->group) || !printable(spec->app_root) || !printable(spec->kind) || !printable(spec->startup_file) ||
         !printable(spec->base_uri) || spec->app_root[0] != '/' || strstr(spec->app_root, "/../"))
         in->bad = 1;

@@ -5,7 +5,6 @@
 #include "apr-glue/frame.h"
 #include "apr-glue/link.h"
 #include "apr-glue/options.h"
-#include <apr_tables.h>
 
 typedef struct {
     const char *group;        /* the application's group */
@@ -17,11 +16,10 @@ typedef struct {
     uint32_t generation;      /* of the group's code */
     uint32_t number;          /* of the process within its group */
     const ag_options_t *options;
-    apr_array_header_t *env;  /* of const char *: "NAME=value", from Apache's SetEnv */
 } hp_spec_t;
 
-/* A copy of everything in pool `p`; its env is made of `pairs`: "name\0value\0...". */
-hp_spec_t *hp_spec_copy(const hp_spec_t *spec, const char *pairs, apr_size_t len, apr_pool_t *p);
+/* A copy of everything in pool `p`. */
+hp_spec_t *hp_spec_copy(const hp_spec_t *spec, apr_pool_t *p);
 
 /* Appends all fields. */
 void hp_spec_put(ag_frame_t *f, const hp_spec_t *spec);

@@ -26,15 +26,25 @@ static uint64_t stamp(const struct stat *st)
     return (uint64_t)st->st_mtim.tv_sec * 1000000 + (uint64_t)st->st_mtim.tv_nsec / 1000;
 }
 
-static void look_around(hp_statfile_t *found, const eyes_t *eyes, const char *restart_dir, const char *startup_file, apr_pool_t *ptemp)
+/* What differs when a file was written anew, or another took its place. */
+static uint64_t version(const eyes_t *eyes, const char *name)
 {
     struct stat st;
 
-    if (eyes->stat(eyes->place, apr_pstrcat(ptemp, restart_dir, "/restart.txt", NULL), &st))
+    if (!*name || !eyes->stat(eyes->place, name, &st))
+        return 0;
+    return stamp(&st) ^ (uint64_t)st.st_size << 40 ^ (uint64_t)st.st_ino;
+}
+
+static void look_around(hp_statfile_t *found, const eyes_t *eyes, const hp_statfile_names_t *names, apr_pool_t *ptemp)
+{
+    struct stat st;
+
+    if (eyes->stat(eyes->place, apr_pstrcat(ptemp, names->restart_dir, "/restart.txt", NULL), &st))
         found->restart = stamp(&st);
-    found->always = eyes->stat(eyes->place, apr_pstrcat(ptemp, restart_dir, "/always_restart.txt", NULL), &st);
-    if (*startup_file && eyes->stat(eyes->place, startup_file, &st))
-        found->startup = stamp(&st) ^ (uint64_t)st.st_size << 40 ^ (uint64_t)st.st_ino;
+    found->always = eyes->stat(eyes->place, apr_pstrcat(ptemp, names->restart_dir, "/always_restart.txt", NULL), &st);
+    found->startup = version(eyes, names->startup_file);
+    found->env = version(eyes, names->env_file);
 }
 
 /* -- the owner's eyes: the kernel knows what that user may see -- */
@@ -113,9 +123,9 @@ static int no_strangers_link(const void *place, const char *name, struct stat *s
     return there;
 }
 
-void hp_statfile_look(hp_statfile_t *found, const char *app_root, const char *restart_dir, const char *startup_file, apr_pool_t *ptemp)
+void hp_statfile_look(hp_statfile_t *found, const hp_statfile_names_t *names, apr_pool_t *ptemp)
 {
-    int folder = open(app_root, O_PATH | O_DIRECTORY | O_CLOEXEC), root = geteuid() == 0;
+    int folder = open(names->app_root, O_PATH | O_DIRECTORY | O_CLOEXEC), root = geteuid() == 0;
     eyes_t eyes = {.stat = below_folder, .place = &folder};
     struct stat st;
 
@@ -124,9 +134,9 @@ void hp_statfile_look(hp_statfile_t *found, const char *app_root, const char *re
     if (folder >= 0 && fstat(folder, &st) == 0) {
         found->owner = st.st_uid;
         if (root && st.st_uid == 0)
-            eyes = (eyes_t){.stat = no_strangers_link, .place = app_root};
+            eyes = (eyes_t){.stat = no_strangers_link, .place = names->app_root};
         if (!root || st.st_uid == 0 || act_as(st.st_uid))
-            look_around(found, &eyes, restart_dir, startup_file, ptemp);
+            look_around(found, &eyes, names, ptemp);
         if (root)
             act_as_root();
     }

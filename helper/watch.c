@@ -20,6 +20,8 @@ struct hp_watch_t {
     int again;                 /* the answer on its way was asked for before the request came that now waits */
     int by_request;            /* that the answer on its way is for */
     int known;                 /* what follows comes from an answer, or from an earlier core */
+    apr_uint64_t asked_spawn;  /* spawn digest of the configuration that was asked about last */
+    apr_uint64_t env_of;       /* the same of the environment file whose stamp `found` has; 0: no answer has said yet */
     hp_watch_answer_t found;
     ag_loop_timer_t *timer;
 };
@@ -57,6 +59,7 @@ static void ask(hp_watch_t *watch, int request)
 
     watch->asked_at = watch->looked_at = ag_loop_now();
     watch->asked = watch->ctx->looker;
+    watch->asked_spawn = config->spawn_digest;
     watch->by_request = request;
     watch->again = 0;
     apr_pool_create(&ptemp, watch->p);
@@ -65,6 +68,7 @@ static void ask(hp_watch_t *watch, int request)
     ag_frame_put_str(f, config->app_root);
     ag_frame_put_str(f, config->options->restart_dir);
     ag_frame_put_str(f, config->startup_file);
+    ag_frame_put_str(f, config->options->env_file ? config->options->env_file : "");
     hp_chan_send(watch->ctx->looker, f, NULL, 0);
     apr_pool_destroy(ptemp);
 }
@@ -114,6 +118,8 @@ void hp_watch_answer(hp_watch_t *watch, const hp_watch_answer_t *answer)
     if (watch->known && hp_policy_restart(watch->found.restart, answer->restart, always))
         news.restart = always ? 2 : 1;
     news.mended = watch->known && answer->startup != watch->found.startup;
+    news.env = watch->env_of == watch->asked_spawn && answer->env != watch->found.env;
+    watch->env_of = watch->asked_spawn;
     watch->found = *answer;
     watch->known = 1;
     watch->pending = 0;

@@ -12,13 +12,15 @@ typedef struct {
     uint64_t restart; /* stamp of restart.txt; 0: there is none */
     int always;       /* always_restart.txt is there */
     uint64_t startup; /* stamp of the startup file */
+    uint64_t env;     /* of the environment file; 0: there is none */
     uid_t owner;      /* of the application's folder; (uid_t)-1: not known */
 } hp_watch_answer_t;
 
-/* What follows. Both are 0 when no answer came in time. */
+/* What follows. All are 0 when no answer came in time. */
 typedef struct {
     int restart; /* 0, or why: 1 restart.txt was touched, 2 always_restart.txt is there */
     int mended;  /* the startup file is another one than before */
+    int env;     /* the environment file is */
 } hp_watch_news_t;
 
 /* Every look ends with a call of `cb`, which may look again. */

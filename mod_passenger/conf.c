@@ -190,6 +190,36 @@ static const char *set_pair(cmd_parms *cmd, void *conf, const char *name, const 
     return set_value(cmd, conf, apr_pstrcat(cmd->pool, name, " ", value, NULL));
 }
 
+/* mod_env's directives reach us too: httpd hands a directive to every module that knows it. What they say of a part of the files, or what
+ * no environment can hold, is for requests alone. */
+static void note_env(cmd_parms *cmd, void *conf_, const char *pair)
+{
+    const ag_options_row_t *row = &ag_options_rows[AG_OPTIONS_ROW_PassengerEnvVar];
+    dir_t *conf = conf_;
+
+    if (!ap_check_cmd_context(cmd, NOT_IN_FILES))
+        (void)ag_options_set(cmd->pool, conf->options, row, pair);
+}
+
+static const char *set_env(cmd_parms *cmd, void *conf, const char *name, const char *value)
+{
+    note_env(cmd, conf, apr_pstrcat(cmd->pool, name, " ", value ? value : "", NULL));
+    return NULL;
+}
+
+static const char *pass_env(cmd_parms *cmd, void *conf, const char *name)
+{
+    const char *value = getenv(name);
+
+    return value ? set_env(cmd, conf, name, value) : NULL;
+}
+
+static const char *unset_env(cmd_parms *cmd, void *conf, const char *name)
+{
+    note_env(cmd, conf, name);
+    return NULL;
+}
+
 static const char *ignore(cmd_parms *cmd, void *conf, const char *arguments)
 {
     const ag_options_row_t *row = cmd->info;
@@ -234,6 +264,9 @@ const command_rec mp_conf_commands[] = {
 #define IGNORED(directive, scope, flags, doc)                                                                                    \
     AP_INIT_RAW_ARGS(#directive, ignore, (void *)&ag_options_rows[AG_OPTIONS_ROW_##directive], WHERE_##scope, doc),
 #include "apr-glue/options.def"
+    AP_INIT_TAKE12("SetEnv", set_env, NULL, OR_FILEINFO, "an environment variable: name and value"),
+    AP_INIT_ITERATE("PassEnv", pass_env, NULL, OR_FILEINFO, "environment variables of Apache's own that are passed on"),
+    AP_INIT_ITERATE("UnsetEnv", unset_env, NULL, OR_FILEINFO, "environment variables that are not passed on"),
     {.name = NULL}};
 
 const ag_options_t *mp_conf_section(const ap_conf_vector_t *section)
@@ -291,15 +324,41 @@ static const char *base64_of(apr_pool_t *p, const ag_options_t *o)
     return text;
 }
 
-void mp_conf_wire(const request_rec *r, const char **pdigest_hex, const char **pbase64)
+/* 1 if both hold the same pairs in the same order. */
+static int same_pairs(const apr_array_header_t *a, const apr_array_header_t *b)
+{
+    int i;
+
+    if (a == b)
+        return 1;
+    if (!a || !b || a->nelts != b->nelts)
+        return 0;
+    for (i = 0; i < a->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(a, i, const char *), APR_ARRAY_IDX(b, i, const char *)) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+void mp_conf_wire(mp_conf_wire_t *wire, const request_rec *r, apr_array_header_t *env)
 {
     const dir_t *conf = ap_get_module_config(r->per_dir_config, &passenger_module);
     const ag_options_t *o = mp_conf_options(r);
 
-    if (pdigest_hex)
-        *pdigest_hex = conf && conf->digest ? conf->digest : digest_of(r->pool, o);
-    if (pbase64)
-        *pbase64 = conf && conf->base64 ? conf->base64 : base64_of(r->pool, o);
+    if (same_pairs(o->env_var, env)) {
+        *wire = (mp_conf_wire_t){o, conf ? conf->digest : NULL, conf ? conf->base64 : NULL};
+    } else {
+        *wire = (mp_conf_wire_t){.options = ag_options_with_env(r->pool, o, env)};
+    }
+    if (!wire->digest)
+        wire->digest = digest_of(r->pool, wire->options);
+}
+
+const char *mp_conf_wire_packed(mp_conf_wire_t *wire, apr_pool_t *p)
+{
+    if (!wire->base64)
+        wire->base64 = base64_of(p, wire->options);
+    return wire->base64;
 }
 
 const ag_options_global_t *mp_conf_global(void)

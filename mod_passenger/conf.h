@@ -24,10 +24,19 @@ int mp_conf_author(request_rec *r, uint32_t *pauthor);
 /* What one section (a server's defaults, a <Directory>, a <Location>) sets, or NULL if it has no directive of ours. */
 const ag_options_t *mp_conf_section(const ap_conf_vector_t *section);
 
-/* The digest of the request's options as 16 hex digits, and their packed form in base64; either may be NULL if not wanted. Those
- * of a server or virtual host were made at start. Where a section or .htaccess adds to them they are made here, in r->pool, at
- * about 1 us each, whenever asked for: objects from the start are shared between threads and stay as they are. */
-void mp_conf_wire(const request_rec *r, const char **pdigest_hex, const char **pbase64);
+/* The options of a request as the core is told them. */
+typedef struct {
+    const ag_options_t *options;
+    const char *digest; /* 16 hex digits */
+    const char *base64; /* their packed form, or NULL: not made yet */
+} mp_conf_wire_t;
+
+/* Fills *wire; `env` takes the place of the request's own environment variables (env.h). What a server or virtual host has was made at start.
+ * Where a section or .htaccess adds to that it is made here, in r->pool, at about 1 us: objects from the start are shared between threads
+ * and stay as they are. */
+void mp_conf_wire(mp_conf_wire_t *wire, const request_rec *r, apr_array_header_t *env);
+/* The packed form. */
+const char *mp_conf_wire_packed(mp_conf_wire_t *wire, apr_pool_t *p);
 
 /* The options of the whole server. Never NULL once the configuration is being read. */
 const ag_options_global_t *mp_conf_global(void);

@@ -64,12 +64,18 @@ static void add(walk_t *w, const ag_options_row_t *row, const char *value, const
 /* All that `o` gives holds below `root`. */
 static void grant(walk_t *w, const ag_options_t *o, const char *root)
 {
-    int i;
+    int i, k;
 
     for (i = 0; i < AG_OPTIONS_ROWS; i++) {
         const ag_options_row_t *row = &ag_options_rows[i];
-        if (row->kind == AG_OPTIONS_KIND_OPTION && (row->flags & AG_OPTIONS_GRANT) && ag_options_is_set(o, row->id))
-            add(w, row, *(const char *const *)(const void *)((const char *)o + row->offset), root);
+        const void *member = (const char *)o + row->offset;
+        if (row->kind != AG_OPTIONS_KIND_OPTION || !(row->flags & AG_OPTIONS_GRANT) || !ag_options_is_set(o, row->id))
+            continue;
+        if (row->type == AG_OPTIONS_TYPE_STRING)
+            add(w, row, *(const char *const *)member, root);
+        else if (row->type == AG_OPTIONS_TYPE_KEYVAL)
+            for (k = 0; k < (*(apr_array_header_t *const *)member)->nelts; k++)
+                add(w, row, APR_ARRAY_IDX(*(apr_array_header_t *const *)member, k, const char *), root);
     }
 }
 

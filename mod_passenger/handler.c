@@ -122,6 +122,7 @@ static step_t step_open(call_t *call)
         return finish(call, mp_body_status(&call->body, rv));
     }
     call->body_length = !call->body.present ? MP_REQUEST_NO_BODY : call->body.length >= 0 ? call->body.length : MP_REQUEST_ANY_BODY;
+    mp_conf_wire(&call->request.wire, call->r, call->app->env);
     rc = mp_request_build(&call->request, call->r, call->app, call->body_length);
     if (rc != OK)
         return finish(call, rc);
@@ -131,12 +132,11 @@ static step_t step_open(call_t *call)
 
 static step_t prepare_to_send(call_t *call)
 {
-    const char *hello = mp_link_hello(call->links, call->link), *digest;
+    const char *hello = mp_link_hello(call->links, call->link);
     struct iovec *vec = call->vec;
     int rc;
 
-    mp_conf_wire(call->r, &digest, NULL);
-    rc = mp_request_address(&call->request, call->r, call->app, call->body_length, !mp_link_knows(call->link, digest));
+    rc = mp_request_address(&call->request, call->r, call->app, call->body_length, !mp_link_knows(call->link, call->request.wire.digest));
     if (rc != OK)
         return finish(call, rc);
     vec[0] = (struct iovec){(void *) (apr_uintptr_t) hello, strlen(hello)};
@@ -285,7 +285,6 @@ static step_t override(call_t *call)
 static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
 {
     request_rec *r = call->r;
-    const char *digest;
 
     if (core_says(head, HTTP_SERVICE_UNAVAILABLE, "passenger-try-again") && !call->retried && mp_body_intact(&call->body)) {
         call->retried = 1;
@@ -299,8 +298,7 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
         call->resent = 1;
         return again(call);
     }
-    mp_conf_wire(r, &digest, NULL);
-    mp_link_learn(call->link, digest);
+    mp_link_learn(call->link, call->request.wire.digest);
     call->unsound |= head->close || !call->body.ended;
     if (!call->body.ended && !mp_body_rest_is_small(&call->body))
         r->connection->keepalive = AP_CONN_CLOSE;

@@ -206,8 +206,8 @@ static const char *base_uri_of(const request_rec *r, const ag_options_t *o)
     return best;
 }
 
-/* The public folder that the base URI stands for, seen through an Alias if one is at or above the base URI. */
-static const char *public_dir_of(request_rec *r, const char *base_uri)
+/* Seen through an Alias if one is at or above the base URI. */
+const char *mp_map_public_dir(request_rec *r, const char *base_uri)
 {
     const char *prefix = ap_context_prefix(r);
     apr_size_t n = strlen(prefix);
@@ -262,7 +262,7 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     if (o->app_root) {
         look.folder = o->app_root;
     } else {
-        look.folder = public_dir_of(r, base_uri);
+        look.folder = mp_map_public_dir(r, base_uri);
         look.is_public = *base_uri != '\0';
         if (!look.is_public)
             look.folder = parent_of(r->pool, look.folder);
@@ -280,7 +280,7 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     }
     if (!told && look.kind < 0)
         return DECLINED;
-    app = apr_palloc(r->pool, sizeof(*app));
+    app = apr_pcalloc(r->pool, sizeof(*app));
     rc = mp_conf_author(r, &app->author);
     if (rc != OK)
         return rc;

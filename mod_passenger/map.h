@@ -12,6 +12,7 @@ typedef struct {
     const char *startup;  /* startup file; NULL for generic applications */
     const char *group;    /* name of its processes */
     uint32_t author;      /* as mp_conf_author has it */
+    apr_array_header_t *env; /* what mp_env_find says, once the application is to answer */
 } mp_map_app_t;
 
 /* What was found lately, for all threads of a child. */
@@ -22,6 +23,9 @@ mp_map_cache_t *mp_map_cache_create(apr_pool_t *pchild);
 /* OK with *papp; DECLINED if there is no application, or none is wanted; HTTP_INTERNAL_SERVER_ERROR if that can't be seen for lack of
  * permissions, HTTP_FORBIDDEN if two users' .htaccess files want one each, which is logged then. */
 int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp);
+
+/* The public folder of the application at this base URI. */
+const char *mp_map_public_dir(request_rec *r, const char *base_uri);
 
 /* 1 if the file that r->filename names is called like a startup file. Cheap, and mostly 0. */
 int mp_map_looks_like_startup(const request_rec *r);

@@ -288,11 +288,9 @@ int mp_request_address(mp_request_t *req, request_rec *r, const mp_map_app_t *ap
 {
     enum { PREFIX = 12 };
     buf_t b = {.p = r->pool, .len = PREFIX, .size = 768};
-    const char *digest, *options = NULL;
     char number[24];
     apr_size_t n;
 
-    mp_conf_wire(r, &digest, with_options ? &options : NULL);
     b.data = apr_palloc(r->pool, b.size);
     PAIR_LEN(&b, "CONTENT_LENGTH", number, decimal(number, body > 0 ? (apr_uint64_t) body : 0));
     PAIR(&b, "SCGI", "1");
@@ -302,11 +300,11 @@ int mp_request_address(mp_request_t *req, request_rec *r, const mp_map_app_t *ap
     if (app->startup)
         PAIR(&b, AG_LINK_STARTUP, app->startup);
     PAIR(&b, AG_LINK_BASE_URI, app->base_uri);
-    PAIR(&b, AG_LINK_DIGEST, digest);
+    PAIR(&b, AG_LINK_DIGEST, req->wire.digest);
     if (app->author != AG_LINK_NO_AUTHOR)
         PAIR_LEN(&b, AG_LINK_AUTHOR, number, decimal(number, app->author));
     if (with_options)
-        PAIR(&b, AG_LINK_OPTIONS, options);
+        PAIR(&b, AG_LINK_OPTIONS, mp_conf_wire_packed(&req->wire, r->pool));
     if (body == MP_REQUEST_ANY_BODY)
         PAIR(&b, AG_LINK_CHUNKED, "1");
     if (req->env_at)

@@ -2,12 +2,13 @@
 #ifndef MP_REQUEST_H
 #define MP_REQUEST_H
 
+#include "mod_passenger/conf.h"
 #include "mod_passenger/map.h"
-#include "mod_passenger/mp.h"
 
 #include <sys/uio.h>
 
 typedef struct {
+    mp_conf_wire_t wire; /* the options; made by whoever builds the request, before anything else */
     const char *pairs;   /* the application's */
     apr_size_t pairs_len;
     apr_size_t env_at;   /* where those begin that administrators set; 0: none */

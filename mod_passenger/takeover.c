@@ -1,6 +1,7 @@
 #include "mod_passenger/takeover.h"
 
 #include "mod_passenger/conf.h"
+#include "mod_passenger/env.h"
 #include "mod_passenger/handler.h"
 #include "mod_passenger/leaks.h"
 #include "mod_passenger/link.h"
@@ -21,6 +22,7 @@
 /* What a child keeps between requests. Every server's configuration points to it. */
 typedef struct {
     mp_map_cache_t *found;
+    mp_env_cache_t *env;
     mp_link_pool_t *links;
 } child_t;
 
@@ -31,8 +33,9 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     child->found = mp_map_cache_create(pchild);
+    child->env = mp_env_cache_create(pchild);
     child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1, PATIENCE);
-    if (!child->found || !child->links) {
+    if (!child->found || !child->env || !child->links) {
         MP_LOG(APLOG_CRIT, 0, s, "PSG0601", "no mutex could be made; requests for applications are refused");
         return;
     }
@@ -184,6 +187,15 @@ static int after_mod_dir(request_rec *r)
     return DECLINED;
 }
 
+/* What is needed to know only if the application answers. */
+static const mp_map_app_t *with_env(const child_t *child, request_rec *r, const mp_map_app_t *app)
+{
+    mp_map_app_t *whole = apr_pmemdup(r->pool, app, sizeof(*app));
+
+    whole->env = mp_env_find(child->env, r, app);
+    return whole;
+}
+
 static int handler(request_rec *r)
 {
     const child_t *child = child_of(r);
@@ -201,7 +213,7 @@ static int handler(request_rec *r)
         if (rc != OK)
             return rc == DECLINED ? HTTP_NOT_FOUND : rc;
     }
-    return mp_handler_run(r, app, child->links);
+    return mp_handler_run(r, with_env(child, r, app), child->links);
 }
 
 void mp_takeover_register_hooks(apr_pool_t *p)

@@ -89,7 +89,6 @@ typedef struct sim_process_t {
 typedef struct {
     char name[16], root[32];
     hp_config_t *config, *former; /* as requests say it now, and said it before the last change */
-    const char *env;              /* "A\0B\0", four bytes, or NULL */
     hp_group_t *core;             /* NULL: there is none */
     uint64_t cookie;              /* the core's number for it */
     int live;           /* processes by the core's account: from the order to the news of the end */

@@ -205,7 +205,6 @@ hp_group_t *sim_visitors_group(sim_group_t *group)
         group->proven = group->least = 0;
         sim_checks_fresh(group);
     }
-    hp_group_environment(found, group->env, group->env ? 4 : 0);
     return found;
 }
 

@@ -332,6 +332,7 @@ static void put(ag_frame_t *f, const message_t *message, int fds[3], int *nfds)
         ag_frame_put_u64(f, message->group->restart_stamp);
         ag_frame_put_u32(f, (uint32_t)message->group->always);
         ag_frame_put_u64(f, message->group->startup_stamp);
+        ag_frame_put_u64(f, 0);
         ag_frame_put_u32(f, sim_percent(90) ? 1000 : UINT32_MAX);
     } else if (message->type == HP_MSG_REFUSED) {
         ag_frame_put_str(f, "nothing was started");
@@ -468,6 +469,7 @@ void hp_chan_send(hp_chan_t *chan, const ag_frame_t *frame, const int *fds, int 
         message.process = NULL;
         message.cookie = id;
         message.group = sim_watchdog_group(ag_frame_get_str(&in));
+        ag_frame_get_str(&in);
         ag_frame_get_str(&in);
         ag_frame_get_str(&in);
     } else {

@@ -26,47 +26,98 @@ static void names(void)
         is_int(hp_env_may_pass(passed[i], strlen(passed[i])), 1, "%s may pass", passed[i]);
 }
 
+static int grants(const char *name, const char *value)
+{
+    return strcmp(name, "env_var") == 0 && strcmp(value, "PYTHONPATH /srv/lib") == 0;
+}
+
+int ag_settings_granted(const ag_settings_t *settings, const char *option, const char *value, const char *app_root)
+{
+    return settings && strcmp(app_root, "/srv/shop") == 0 && grants(option, value);
+}
+
 static void made(apr_pool_t *p)
 {
-    hp_spec_t spec = {.app_root = "/srv/shop", .base_uri = "", .generation = 7};
     hp_env_user_t user = {"eve", "/home/eve", NULL};
     ag_options_t *options = ag_options_create(p);
-    apr_array_header_t *kept;
+    hp_spec_t spec = {.app_root = "/srv/shop", .base_uri = "", .generation = 7, .options = options};
+    hp_env_source_t source = {.spec = &spec, .user = &user};
+    apr_array_header_t *interpreter = apr_array_make(p, 1, sizeof(const char *));
+    static const char *const configured[] = {"MINE a=b", "LD_PRELOAD /evil.so", "PYTHONPATH /srv/lib", "IN_PASSENGER 0", "FROM_FILE", "EMPTY ",
+                                             "RACK_ENV other"};
+    ag_settings_t settings = {0};
     const char *const *env;
+    const char *problem;
+    hp_env_t made;
 
-    spec.env = apr_array_make(p, 4, sizeof(const char *));
-    APR_ARRAY_PUSH(spec.env, const char *) = "MINE=a=b";
-    APR_ARRAY_PUSH(spec.env, const char *) = "LD_PRELOAD=/evil.so";
-    APR_ARRAY_PUSH(spec.env, const char *) = "NOVALUE";
-    env = hp_env_make(&spec, options, &user, &kept, p);
-    is_str(value_of(env, "MINE"), "a=b", "the administrator's variable");
-    is_str(value_of(env, "LD_PRELOAD"), NULL, "... unless it is dangerous");
-    is_int(kept->nelts, 2, "... which is told");
+    options->env_var = apr_array_make(p, 8, sizeof(const char *));
+    for (apr_size_t i = 0; i < AG_LEN(configured); i++)
+        APR_ARRAY_PUSH(options->env_var, const char *) = configured[i];
+    source.file = hp_env_parse("FROM_FILE=1\nPATH=/mine\nMINE=file\nPASSENGER_X=1", &problem, p);
+    hp_env_make(&made, &source, p);
+    env = (const char *const *)made.all->elts;
+    is_str(value_of(env, "MINE"), "a=b", "the configuration wins over the file");
+    is_str(value_of(env, "LD_PRELOAD"), NULL, "a dangerous variable does not pass");
+    is_str(value_of(env, "PYTHONPATH"), NULL, "nor does another");
+    is_str(value_of(env, "IN_PASSENGER"), "1", "nor what is ours to say");
+    is_int(made.refused->nelts, 4, "all of which is told");
+    is_str(value_of(env, "FROM_FILE"), NULL, "a name alone takes a variable away");
+    is_str(value_of(env, "EMPTY"), "", "an empty value is one");
+    is_str(value_of(env, "PATH"), "/mine", "a file of the user's may say anything");
     is_str(value_of(env, "HOME"), "/home/eve", "the user's home");
     is_str(value_of(env, "SHELL"), NULL, "nothing is made up");
-    is_str(value_of(env, "RACK_ENV"), "production", "the application's environment");
+    is_str(value_of(env, "RACK_ENV"), "other", "SetEnv wins over what follows from PassengerAppEnv");
+    is_str(value_of(env, "RAILS_ENV"), "production", "the application's environment");
     is_str(value_of(env, "PASSENGER_BASE_URI"), NULL, "no base URI at the root");
     is_str(value_of(env, "PASSENGER_GENERATION"), "7", "the generation");
+    source.settings = &settings;
+    source.file = NULL;
+    source.bin = "/srv/shop/venv/bin";
+    source.interpreter = interpreter;
+    APR_ARRAY_PUSH(interpreter, const char *) = "VIRTUAL_ENV=/srv/shop/venv";
     spec.base_uri = "/shop";
-    env = hp_env_make(&spec, options, &user, &kept, p);
+    hp_env_make(&made, &source, p);
+    env = (const char *const *)made.all->elts;
+    is_str(value_of(env, "PYTHONPATH"), "/srv/lib", "what root's configuration grants passes");
+    is_str(value_of(env, "IN_PASSENGER"), "1", "but for what is ours to say");
+    is_str(value_of(env, "PATH"), "/srv/shop/venv/bin:" HP_ENV_PATH, "the interpreter's folder comes first");
+    is_str(value_of(env, "VIRTUAL_ENV"), "/srv/shop/venv", "with what belongs to it");
     is_str(value_of(env, "PASSENGER_BASE_URI"), "/shop", "the base URI");
 }
 
-static void with(apr_pool_t *p)
+static void parsed(apr_pool_t *p)
 {
-    static const char *const env[] = {"PATH=/bin", "PATHS=kept", "HOME=/home/eve", NULL};
-    apr_array_header_t *more = apr_array_make(p, 2, sizeof(const char *));
-    const char *const *got;
-    int n = 0;
+    static const struct {
+        const char *text, *name, *value; /* name NULL: refused in line 1 */
+    } table[] = {
+        {"A=1", "A", "1"},
+        {"A=1\n", "A", "1"},
+        {"\n# c\n  export  A=1  \r\n", "A", "1"},
+        {"A=", "A", ""},
+        {"A= b c ", "A", " b c"},
+        {"A='x y' # c", "A", "x y"},
+        {"A=\"a\\nb \\\"q\\\" \\$x \\z\"", "A", "a\nb \"q\" $x \\z"},
+        {"A=b#c", "A", "b#c"},
+        {"A=1\nA=2", "A", "2"},
+        {"A=b=c", "A", "b=c"},
+        {"A", NULL, NULL},
+        {"1A=b", NULL, NULL},
+        {"A B=c", NULL, NULL},
+        {"=c", NULL, NULL},
+        {"A=\"b", NULL, NULL},
+        {"A='b' c", NULL, NULL},
+        {"source x", NULL, NULL},
+    };
 
-    APR_ARRAY_PUSH(more, const char *) = "PATH=/srv/shop/venv/bin:/bin";
-    APR_ARRAY_PUSH(more, const char *) = "VIRTUAL_ENV=/srv/shop/venv";
-    got = hp_env_with(env, more, p);
-    while (got[n])
-        n++;
-    is_int(n, 4, "one is replaced, one is new");
-    is_str(value_of(got, "PATH"), "/srv/shop/venv/bin:/bin", "the new value counts");
-    is_str(value_of(got, "PATHS"), "kept", "... and no other name's");
+    for (apr_size_t i = 0; i < AG_LEN(table); i++) {
+        const char *problem = NULL;
+        apr_array_header_t *pairs = hp_env_parse(table[i].text, &problem, p);
+        const char *expected = apr_pstrcat(p, table[i].name ? table[i].name : "", "=", table[i].value, NULL);
+        if (table[i].name)
+            is_str(pairs && pairs->nelts == 1 ? APR_ARRAY_IDX(pairs, 0, const char *) : NULL, expected, "line %d", (int)i);
+        else
+            is_str(pairs ? "" : problem, "line 1 is not of the form NAME=value", "line %d is refused", (int)i);
+    }
 }
 
 int main(void)
@@ -77,7 +128,7 @@ int main(void)
     apr_pool_create(&p, NULL);
     names();
     made(p);
-    with(p);
+    parsed(p);
     apr_terminate();
     return done_testing();
 }
