@@ -259,6 +259,8 @@ static void signal_app(app_t *app, uint32_t what)
     }
     if (what == HP_MSG_SIGNAL_TERM)
         kill(app->pid, SIGTERM);
+    else if (what == HP_MSG_SIGNAL_INTERRUPT && kill(-app->pid, SIGINT))
+        kill(app->pid, SIGINT);
     else if (what == HP_MSG_SIGNAL_KILL && kill(-app->pid, SIGKILL))
         kill(app->pid, SIGKILL);
 }

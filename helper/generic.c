@@ -142,30 +142,12 @@ static __attribute__((noreturn)) void look_out(const place_t *place, pid_t appli
     _exit(write(1, lines, strlen(lines)) < 0);
 }
 
-/* -- the command -- */
-
-/* A single program takes the shell's place, so that it gets the signals; anything else needs the shell. */
-static const char *shell_text(const char *command, apr_pool_t *p)
-{
-    static const char *const shells_own[] = {"exec", "if", "for", "while", "until", "case", "exit", "cd", ".", "eval", "set", "trap"};
-    const char *first = command + strspn(command, " \t");
-    apr_size_t len = strcspn(first, " \t");
-
-    if (strpbrk(command, ";&|(){}!`\n#") || memchr(first, '=', len))
-        return command;
-    for (apr_size_t i = 0; i < AG_LEN(shells_own); i++) {
-        if (strlen(shells_own[i]) == len && memcmp(first, shells_own[i], len) == 0)
-            return command;
-    }
-    return apr_pstrcat(p, "exec ", first, NULL);
-}
-
-const char *const *hp_generic_begin(const char *command, const char *folder, const char **preason, apr_pool_t *p)
+const char *const *hp_generic_begin(const char *const *command, const char *folder, const char **preason, apr_pool_t *p)
 {
     place_t place = {.path = folder ? apr_pstrcat(p, folder, "/socket", NULL) : NULL};
-    const char **argv = apr_pcalloc(p, 8 * sizeof *argv);
+    const char **argv;
     pid_t application = getpid();
-    int aside, n = 0;
+    int aside, n = 0, words = 0;
 
     if (!choose_port(&place)) {
         *preason = "no port was found free for it";
@@ -182,12 +164,13 @@ const char *const *hp_generic_begin(const char *command, const char *folder, con
     if (!greet())
         _exit(1);
     /* Set here, since the user's profile comes before and may have such variables of its own. */
+    while (command[words])
+        words++;
+    argv = apr_pcalloc(p, (apr_size_t)(words + 4) * sizeof *argv);
     argv[n++] = "/usr/bin/env";
     argv[n++] = apr_psprintf(p, "PORT=%d", place.port);
     if (place.path)
         argv[n++] = apr_pstrcat(p, "PASSENGER_SOCKET=", place.path, NULL);
-    argv[n++] = "/bin/sh";
-    argv[n++] = "-c";
-    argv[n++] = shell_text(command, p);
+    memcpy(argv + n, command, (apr_size_t)words * sizeof *argv);
     return argv;
 }

@@ -1,5 +1,6 @@
 #include "helper/group.h"
 #include "apr-glue/log.h"
+#include "helper/kind.h"
 #include "helper/msg.h"
 #include "helper/oob.h"
 #include "helper/wear.h"
@@ -47,7 +48,7 @@ static const ag_options_t *options(const hp_group_t *group)
 static hp_policy_counts_t count(const hp_group_t *group)
 {
     hp_policy_counts_t c = {.max = (int)group->ctx->settings->max_instances_per_app, .failing = group->failures > 0};
-    int own = options(group)->max_instances;
+    int own = hp_kind_alone(group->kept.now.kind) ? 1 : options(group)->max_instances;
 
     if (own > 0 && (c.max == 0 || own < c.max))
         c.max = own;

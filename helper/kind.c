@@ -10,8 +10,8 @@ static const hp_kind_t kinds[] = {
      .title = "Passenger RubyApp", .stacks = 1, .oob_work = 1},
     {.name = "nodejs", INTERPRETER(nodejs, "PassengerNodejs"), .interpreters = {"node", "nodejs"}, .loader = "node-loader.js",
      .title = "Passenger NodeApp", .advice = "; it must call listen() on an http.Server"},
-    {.name = "meteor", INTERPRETER(ruby, "PassengerRuby"), .interpreters = {"ruby"}, .title = "Passenger MeteorApp"},
-    {.name = HP_KIND_GENERIC, INTERPRETER(app_start_command, "PassengerAppStartCommand"), .title = "Passenger App", .by_signal = 1,
+    {.name = HP_KIND_METEOR, .title = "Passenger MeteorApp", .leave = HP_MSG_SIGNAL_INTERRUPT, .alone = 1},
+    {.name = HP_KIND_GENERIC, INTERPRETER(app_start_command, "PassengerAppStartCommand"), .title = "Passenger App", .leave = HP_MSG_SIGNAL_TERM,
      .advice = "; it must stay in the foreground and listen on $PORT, or at $PASSENGER_SOCKET"},
 };
 
@@ -24,6 +24,23 @@ const hp_kind_t *hp_kind_find(const char *name)
     return NULL;
 }
 
+const hp_kind_t *hp_kind_named(const char *name)
+{
+    static const struct {
+        const char *name, *other;
+    } rows[] = {
+#define KIND(its_name, other_name, startup, is_folder) {its_name, other_name},
+#include "apr-glue/kind.def"
+#undef KIND
+    };
+
+    for (apr_size_t i = 0; i < AG_LEN(rows); i++) {
+        if (strcmp(rows[i].name, name) == 0 || (rows[i].other && strcmp(rows[i].other, name) == 0))
+            return hp_kind_find(rows[i].name);
+    }
+    return NULL;
+}
+
 const char *hp_kind_advice(const char *name)
 {
     const hp_kind_t *kind = hp_kind_find(name);
@@ -31,9 +48,16 @@ const char *hp_kind_advice(const char *name)
     return kind && kind->advice ? kind->advice : "";
 }
 
+int hp_kind_alone(const char *name)
+{
+    const hp_kind_t *kind = hp_kind_find(name);
+
+    return kind && kind->alone;
+}
+
 const char *hp_kind_interpreter(const hp_kind_t *kind, const ag_options_t *options)
 {
-    const char *named = *(const char *const *)((const char *)options + kind->option_offset);
+    const char *named = kind->option ? *(const char *const *)((const char *)options + kind->option_offset) : NULL;
 
     return named && *named ? named : NULL;
 }

@@ -13,6 +13,7 @@ typedef enum {
 typedef enum {
     HP_MSG_SIGNAL_FINISH = 1, /* its input is closed: it ends after the request in flight */
     HP_MSG_SIGNAL_TERM,       /* SIGTERM to the process too */
+    HP_MSG_SIGNAL_INTERRUPT,  /* SIGINT to its process group too, as from a terminal */
     HP_MSG_SIGNAL_KILL,       /* SIGKILL to its process group */
     HP_MSG_SIGNAL_STACK       /* SIGQUIT to the process alone: it tells where it is, and goes on */
 } hp_msg_signal_t;

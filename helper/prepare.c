@@ -1,8 +1,10 @@
 #include "helper/prepare.h"
+#include "apr-glue/appfile.h"
 #include "apr-glue/child.h"
 #include "apr-glue/settings.h"
 #include "apr-glue/text.h"
 #include "helper/choice.h"
+#include "helper/command.h"
 #include "helper/env.h"
 #include "helper/generic.h"
 #include "helper/interpreter.h"
@@ -39,7 +41,11 @@ typedef struct {
     hp_env_user_t passwd;
     uint32_t owner; /* of the startup file */
     hp_hints_found_t interpreter; /* all zero: there is none */
+    int switched; /* from root to that user */
     const char *folder;
+    ag_appfile_t file;
+    apr_status_t file_rv;
+    const char *file_reason;
 } prepare_t;
 
 /* Says why, in the form in which loaders do, and ends: a refused start looks to everybody like any other start that failed. */
@@ -115,7 +121,7 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
     facts->app_root = spec->app_root;
     facts->root_owner = facts->root.st.st_uid;
     facts->file = facts->root;
-    if (*spec->startup_file && w->kind->loader && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
+    if (hp_command_by_file(w->kind, spec) && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
         fail("The startup file %s cannot be found: %s. Put the application there, or name another with PassengerStartupFile.", startup,
              rv == EINVAL ? "a name with \"..\" is not taken" : ag_text_error(w->p, rv));
     facts->file_owner = facts->file.st.st_uid;
@@ -205,14 +211,23 @@ static void enter_folder(const prepare_t *w)
 
 /* -- what -- */
 
+/* NULL, or why there is none. */
+static const char *choose_interpreter(prepare_t *w, const hp_kind_t *kind)
+{
+    hp_hints_ask_t ask = {.kind = kind->name, .app_root = w->spec->app_root, .home = w->passwd.home, .uid = w->user.uid, .owner = w->owner};
+    const char *problem = hp_interpreter_choose(&w->interpreter, &ask, w->settings, w->options, w->p);
+
+    if (!problem)
+        hp_choice_say(1, &w->interpreter, w->p);
+    return problem;
+}
+
 static const char *interpreter(prepare_t *w)
 {
-    hp_hints_ask_t ask = {.kind = w->kind->name, .app_root = w->spec->app_root, .home = w->passwd.home, .uid = w->user.uid, .owner = w->owner};
-    const char *problem = hp_interpreter_choose(&w->interpreter, &ask, w->settings, w->options, w->p);
+    const char *problem = choose_interpreter(w, w->kind);
 
     if (problem)
         fail("%s", problem);
-    hp_choice_say(1, &w->interpreter, w->p);
     return w->interpreter.path;
 }
 
@@ -272,18 +287,31 @@ static const char *const *loader_command(prepare_t *w)
     return argv;
 }
 
-/* Only the server's own configuration says which programs are run: a request, which names this one, may come from anybody in a child of Apache. */
-static const char *const *own_command(const prepare_t *w)
+/* A command of an application whose type was named finds that type's programs before all others. */
+static void choose_tools(prepare_t *w)
 {
-    const char *command = w->options->app_start_command, *reason = "";
-    const char *const *argv;
+    const char *type = w->options->app_type ? w->options->app_type : w->file_rv == APR_SUCCESS ? w->file.type : NULL;
+    const hp_kind_t *kind = type ? hp_kind_named(type) : NULL;
+    hp_hints_found_t *found = &w->interpreter;
+    const char *problem = kind && kind->loader ? choose_interpreter(w, kind) : NULL;
 
-    if (!command || !*command)
-        fail("The application %s has no start command.", w->spec->app_root);
-    if (!ag_settings_granted(w->settings, w->kind->option, command, w->spec->app_root))
-        fail("The start command of %s was not run: the server's configuration does not name it for that folder. PassengerAppStartCommand has no "
-             "effect in .htaccess.",
-             w->spec->app_root);
+    if (problem)
+        dprintf(2, "%s\n", problem);
+    if (!problem && found->path && found->path[0] == '/' && !found->bin)
+        found->bin = apr_pstrmemdup(w->p, found->path, (apr_size_t)(strrchr(found->path, '/') - found->path));
+}
+
+/* What makes one of the others. */
+static const char *const *own_command(prepare_t *w)
+{
+    const hp_command_facts_t facts = {.settings = w->settings, .spec = w->spec, .kind = w->kind, .uid = w->user.uid, .switched = w->switched,
+                                      .file_rv = w->file_rv, .file_reason = w->file_reason, .file = &w->file};
+    const char *reason = "";
+    const char *const *command = hp_command_make(&facts, &reason, w->p), *const *argv;
+
+    if (!command)
+        fail("%s", reason);
+    choose_tools(w);
     ag_child_close_from(SOCKET_FD);
     argv = hp_generic_begin(command, w->folder, &reason, w->p);
     if (!argv)
@@ -314,6 +342,23 @@ static apr_array_header_t *env_file(const prepare_t *w)
     return pairs;
 }
 
+/* What the owner has written down for the application: Passengerfile.json, then the environment file. */
+static const apr_array_header_t *own_variables(const prepare_t *w)
+{
+    const apr_array_header_t *file = env_file(w), *none = apr_array_make(w->p, 1, sizeof(const char *));
+
+    if (w->file_rv != APR_SUCCESS) {
+        if (!APR_STATUS_IS_ENOENT(w->file_rv))
+            dprintf(2, "%s; its variables are not set\n", w->file_reason);
+        return file;
+    }
+    if (w->switched && w->file.owner != w->user.uid && w->file.owner != 0) {
+        dprintf(2, AG_APPFILE_NAME " belongs to uid %lu, not to the application's user; its variables are not set\n", (unsigned long)w->file.owner);
+        return file;
+    }
+    return apr_array_append(w->p, w->file.env, file ? file : none);
+}
+
 static const char *const *through_shell(const prepare_t *w, const hp_env_t *env, const char *const *command, const char *const **penv)
 {
     apr_array_header_t *argv = apr_array_make(w->p, 16, sizeof(const char *));
@@ -330,7 +375,7 @@ static const char *const *through_shell(const prepare_t *w, const hp_env_t *env,
 
 static __attribute__((noreturn)) void run(prepare_t *w)
 {
-    hp_env_source_t source = {.spec = w->spec, .user = &w->passwd, .settings = w->settings, .file = env_file(w)};
+    hp_env_source_t source = {.spec = w->spec, .user = &w->passwd, .settings = w->settings, .file = own_variables(w)};
     const char *const *direct, *const *shell_env, *const *shell;
     hp_env_t env;
 
@@ -357,13 +402,15 @@ int hp_prepare_run(const char *folder, const char *gid)
     apr_pool_create(&w.p, NULL);
     read_orders(&w);
     w.kind = hp_kind_find(w.spec->kind);
-    if (!w.kind || (!w.kind->loader && strcmp(w.kind->name, HP_KIND_GENERIC) != 0))
+    if (!w.kind)
         fail("This version of mod_passenger does not start applications of type %s.", w.spec->kind);
+    w.switched = geteuid() == 0;
     choose_user(&w);
     if (!w.kind->loader)
         make_folder(&w, (gid_t)strtoul(gid, NULL, 10));
     limits();
     become_user(&w);
     enter_folder(&w);
+    w.file_rv = ag_appfile_read(&w.file, w.spec->app_root, &w.file_reason, w.p);
     run(&w);
 }

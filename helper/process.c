@@ -350,7 +350,7 @@ static void finish(hp_process_t *process)
 
     close_idle(process);
     transit(process, HP_PROCESS_ENDING, "finished");
-    order(process, HP_MSG_SIGNAL, kind && kind->by_signal ? HP_MSG_SIGNAL_TERM : HP_MSG_SIGNAL_FINISH);
+    order(process, HP_MSG_SIGNAL, kind && kind->leave ? kind->leave : HP_MSG_SIGNAL_FINISH);
     ag_loop_timer_start(process->timer, FINISH_LIMIT);
 }
 

@@ -1,5 +1,6 @@
 #include "mod_passenger/map.h"
 
+#include "apr-glue/appfile.h"
 #include "mod_passenger/conf.h"
 
 #include <apr_strings.h>
@@ -14,6 +15,7 @@
 #define SLOTS            128
 #define KEEP_FOUND_MAX   apr_time_from_sec(10)
 #define KEEP_MISSING_MAX apr_time_from_sec(1)
+#define OWN              ((int) AG_LEN(kinds))
 
 typedef struct {
     const char *name, *other_name, *startup;
@@ -31,7 +33,8 @@ typedef struct {
     char *folder;  /* the key; malloc'ed, NULL: free */
     char *root;    /* malloc'ed; NULL: the folder itself */
     int is_public; /* the key too: the folder is public/, its parent is wanted */
-    int kind;      /* index into kinds, -1: none */
+    int kind;      /* index into kinds, -1: none, OWN: a command of its own */
+    char *startup; /* malloc'ed; NULL: the usual one of its kind */
     apr_time_t at;
 } slot_t;
 
@@ -45,8 +48,9 @@ typedef struct {
     const char *folder;
     int is_public;
     const char *root;
-    int kind;
-    const char *denied; /* the path that could not be looked at, or NULL */
+    int kind;            /* as in slot_t */
+    const char *startup; /* as Passengerfile.json names it, or NULL */
+    const char *denied;  /* the path that could not be looked at, or NULL */
 } look_t;
 
 mp_map_cache_t *mp_map_cache_create(apr_pool_t *pchild)
@@ -82,6 +86,7 @@ static int remembered(mp_map_cache_t *cache, look_t *look, apr_pool_t *p, apr_ti
             keep = KEEP_MISSING_MAX;
         if (now < slot->at + keep && now >= slot->at) {
             look->kind = slot->kind;
+            look->startup = apr_pstrdup(p, slot->startup);
             look->root = slot->root ? apr_pstrdup(p, slot->root) : look->folder;
             found = 1;
         }
@@ -95,13 +100,16 @@ static void remember(mp_map_cache_t *cache, const look_t *look, apr_time_t now)
     slot_t *slot = slot_of(cache, look);
     char *folder = strdup(look->folder);
     char *root = look->root == look->folder ? NULL : strdup(look->root);
-    int whole = folder && (root || look->root == look->folder);
+    char *startup = look->startup ? strdup(look->startup) : NULL;
+    int whole = folder && (root || look->root == look->folder) && (startup || !look->startup);
 
     apr_thread_mutex_lock(cache->mutex);
     free(slot->folder);
     free(slot->root);
+    free(slot->startup);
     slot->folder = whole ? folder : NULL;
     slot->root = whole ? root : NULL;
+    slot->startup = whole ? startup : NULL;
     slot->is_public = look->is_public;
     slot->kind = look->kind;
     slot->at = now;
@@ -109,6 +117,7 @@ static void remember(mp_map_cache_t *cache, const look_t *look, apr_time_t now)
     if (!whole) {
         free(folder);
         free(root);
+        free(startup);
     }
 }
 
@@ -140,12 +149,47 @@ static const char *root_behind(apr_pool_t *p, const char *public_dir)
     return parent_of(p, apr_pstrcat(p, parent_of(p, public_dir), "/", target, NULL));
 }
 
+static int kind_named(const char *name)
+{
+    apr_size_t i;
+
+    for (i = 0; i < AG_LEN(kinds); i++) {
+        if (strcmp(name, kinds[i].name) == 0 || (kinds[i].other_name && strcmp(name, kinds[i].other_name) == 0))
+            return (int) i;
+    }
+    return -1;
+}
+
+/* Passengerfile.json comes first. What is wrong with it is told by the application's start, which reads it again with its owner's rights: so
+ * that is also where one leads that Apache may not read, if there is nothing else. */
+static int look_at_appfile(look_t *look, apr_pool_t *p)
+{
+    const char *reason;
+    ag_appfile_t file;
+    apr_status_t rv = ag_appfile_read(&file, look->root, &reason, p);
+
+    if (rv == APR_SUCCESS && !file.command) {
+        if (!file.type)
+            return 0;
+        look->kind = kind_named(file.type);
+        look->startup = file.startup;
+    }
+    /* Whatever it says, a kind that we do not know too. */
+    if (look->kind < 0 && rv != ENOENT && rv != ENOTDIR && rv != EACCES) {
+        look->kind = OWN;
+        look->startup = NULL;
+    }
+    return rv == EACCES;
+}
+
 static void look_at(look_t *look, apr_pool_t *p)
 {
+    int hidden;
     apr_size_t i;
 
     look->kind = -1;
     look->root = look->is_public ? root_behind(p, look->folder) : look->folder;
+    hidden = look_at_appfile(look, p);
     for (i = 0; i < AG_LEN(kinds) && look->kind < 0 && !look->denied; i++) {
         const char *path = apr_pstrcat(p, look->root, "/", kinds[i].startup, NULL);
         struct stat st;
@@ -157,6 +201,8 @@ static void look_at(look_t *look, apr_pool_t *p)
             look->denied = path;
         }
     }
+    if (look->kind < 0 && !look->denied && hidden)
+        look->kind = OWN;
 }
 
 /* Says who lacks which right on what: the sentence that saves an hour. */
@@ -225,26 +271,29 @@ const char *mp_map_public_dir(request_rec *r, const char *base_uri)
     return apr_pstrcat(r->pool, document_root(r), base_uri, NULL);
 }
 
-static int kind_named(const char *name)
+/* A startup file that is a program of its own, whatever it starts in the end. */
+static int is_script(const char *startup)
 {
-    apr_size_t i;
+    apr_size_t n = startup ? strlen(startup) : 0;
 
-    for (i = 0; i < AG_LEN(kinds); i++) {
-        if (strcmp(name, kinds[i].name) == 0 || (kinds[i].other_name && strcmp(name, kinds[i].other_name) == 0))
-            return (int) i;
-    }
-    return -1;
+    return n > 3 && strcmp(startup + n - 3, ".sh") == 0;
 }
 
-static void fill_kind(mp_map_app_t *app, const ag_options_t *o, int kind)
+static void fill_kind(mp_map_app_t *app, const ag_options_t *o, const look_t *look)
 {
-    if (o->app_start_command) {
-        app->kind = "generic";
-        app->startup = o->startup_file;
+    int kind = o->app_type ? kind_named(o->app_type) : look->kind;
+    const char *startup = o->startup_file ? o->startup_file : o->app_type ? NULL : look->startup;
+
+    app->kind = "generic";
+    app->startup = startup;
+    if (o->app_start_command || is_script(startup))
+        return;
+    if (kind == OWN) {
+        app->startup = AG_APPFILE_NAME;
         return;
     }
     app->kind = kind >= 0 ? kinds[kind].name : o->app_type;
-    app->startup = o->startup_file ? o->startup_file : kind >= 0 ? kinds[kind].startup : NULL;
+    app->startup = startup ? startup : kind >= 0 ? kinds[kind].startup : NULL;
 }
 
 int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp)
@@ -286,7 +335,7 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
         return rc;
     app->root = look.root;
     app->base_uri = base_uri;
-    fill_kind(app, o, o->app_type ? kind_named(o->app_type) : look.kind);
+    fill_kind(app, o, &look);
     app->group = o->app_group_name ? o->app_group_name : apr_pstrcat(r->pool, app->root, " (", o->app_env, ")", NULL);
     *papp = app;
     return OK;
@@ -309,6 +358,8 @@ int mp_map_looks_like_startup(const request_rec *r)
         if (strcmp(name, kinds[i].startup) == 0)
             return 1;
     }
+    if (strcmp(name, AG_APPFILE_NAME) == 0)
+        return 1;
     return o->startup_file && strcmp(name, last_part(o->startup_file)) == 0;
 }
 

@@ -9,7 +9,7 @@ typedef struct {
     const char *root;     /* absolute */
     const char *base_uri; /* "" at the root of the site */
     const char *kind;     /* a name in apr-glue/kind.def, "generic", or whatever PassengerAppType says */
-    const char *startup;  /* startup file; NULL for generic applications */
+    const char *startup;  /* startup file; NULL for generic applications whose command is configured */
     const char *group;    /* name of its processes */
     uint32_t author;      /* as mp_conf_author has it */
     apr_array_header_t *env; /* what mp_env_find says, once the application is to answer */

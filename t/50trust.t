@@ -82,6 +82,30 @@ attack(app_root => $victim, kind => 'generic');
 attack(app_root => $victim, kind => 'generic', startup => "$h->{root}/evil/python3", options => { app_start_command => 'id' });
 unlike $h->log_text, qr/output: uid=/, 'nothing of that runs';
 
+# What an owner has written down is run as it stands there, with the owner's rights, and from nowhere else.
+my $own = $h->make_app('own', { 'Passengerfile.json' => "{\"app_start_command\": \"id -un >$h->{root}/apps/own/ran\"}", 'a.py' => "id -un\n",
+    '.meteor/release' => "METEOR\@2.16\n" });
+attack(app_root => $own, kind => 'generic', startup => 'Passengerfile.json', options => { app_start_command => "id >>$marker" });
+ok !-e "$own/ran", 'a command of a request\'s is not mistaken for it';
+attack(app_root => $own, kind => 'generic', startup => 'Passengerfile.json');
+is slurp("$own/ran"), "$owner\n", 'Passengerfile.json is run by its owner';
+unlink "$own/ran";
+attack(app_root => $own, kind => 'generic', startup => 'a.py');
+unlike $h->log_text, qr/output: $owner/, 'no other file is taken for a script';
+spew("$h->{root}/evil/Passengerfile.json", "{\"app_start_command\": \"id >>$marker\"}");
+mkdir "$h->{root}/evil/borrowed";
+symlink "$own/Passengerfile.json", "$h->{root}/evil/borrowed/Passengerfile.json" or die "symlink: $!";
+mkdir "$h->{root}/evil/linked";
+link "$own/Passengerfile.json", "$h->{root}/evil/linked/Passengerfile.json" or die "link: $!";
+system('chown', '-h', 'www-data', map { "$h->{root}/evil/$_" } qw(borrowed borrowed/Passengerfile.json linked)) == 0 or die 'chown';
+attack(app_root => "$h->{root}/evil/$_", kind => 'generic', startup => 'Passengerfile.json') for qw(borrowed linked);
+attack(app_root => $own, kind => 'generic', startup => "$h->{root}/evil/Passengerfile.json");
+attack(app_root => "$h->{root}/evil", kind => 'generic', startup => 'Passengerfile.json', options => { user => $owner });
+attack(app_root => $own, kind => 'meteor', startup => '.meteor', options => { meteor_app_settings => "$h->{root}/evil/Passengerfile.json" });
+$h->expect_log(qr/PSG0113: .*The settings \S+ \(PassengerMeteorAppSettings\) were not used/, 'that settings of a stranger are not used');
+ok !-e "$own/ran", '... nor by others, nor elsewhere';
+unlike slurp($marker), qr/\($owner\)|uid=0/, '... nor is another of those';
+
 # What leads elsewhere a moment later: the attacker's links, to somebody's application and to a harmless interpreter.
 symlink $victim, "$h->{root}/evil/link" or die "symlink: $!";
 symlink '/usr/bin', "$h->{root}/evil/bin" or die "symlink: $!";
