@@ -31,6 +31,12 @@ static const ag_options_global_t global_defaults = {
 #include "apr-glue/options.def"
 };
 
+static const char kinds[] =
+#define KIND(name, other_name, startup_file, is_folder) " " name " " other_name
+#include "apr-glue/kind.def"
+    ;
+#undef KIND
+
 /* The words that the list uses in its columns. */
 #define SPAWN              AG_OPTIONS_SPAWN
 #define GRANT              AG_OPTIONS_GRANT
@@ -43,6 +49,7 @@ static const ag_options_global_t global_defaults = {
 #define RANGE(least, most) .lo = least, .hi = most
 #define LENGTH(most)       .hi = most
 #define ONE_OF(words)      .hi = 255, .choices = words
+#define KINDS              .hi = 32, .choices = kinds
 #define URIS               .hi = 1024, .uri = 1
 #define URLS               .hi = 2048, .url = 1
 #define VARIABLES          .hi = 32768, .variable = 1
@@ -298,7 +305,7 @@ static const char *check_text(apr_pool_t *p, const ag_options_row_t *row, const 
             return apr_pstrcat(p, row->directive, " must not contain control characters", NULL);
     }
     if (row->choices && !choice(row->choices, value))
-        return apr_psprintf(p, "%s must be one of: %s", row->directive, row->choices);
+        return apr_pstrcat(p, row->directive, " must be one of:", row->choices[0] == ' ' ? "" : " ", row->choices, NULL);
     if (row->url)
         return check_url(p, row, value);
     if (row->variable)

@@ -14,6 +14,7 @@ typedef struct {
 #define RANGE(least, most) #least " to " #most
 #define LENGTH(most)
 #define ONE_OF(words) words
+#define KINDS         "name of a kind"
 #define URIS          "/ or a path without a slash at its end"
 #define URLS          "http or https URL, repeatable"
 #define VARIABLES

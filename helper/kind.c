@@ -35,7 +35,7 @@ const hp_kind_t *hp_kind_named(const char *name)
     };
 
     for (apr_size_t i = 0; i < AG_LEN(rows); i++) {
-        if (strcmp(rows[i].name, name) == 0 || (rows[i].other && strcmp(rows[i].other, name) == 0))
+        if (strcmp(rows[i].name, name) == 0 || (*name && strcmp(rows[i].other, name) == 0))
             return hp_kind_find(rows[i].name);
     }
     return NULL;

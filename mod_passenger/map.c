@@ -154,7 +154,7 @@ static int kind_named(const char *name)
     apr_size_t i;
 
     for (i = 0; i < AG_LEN(kinds); i++) {
-        if (strcmp(name, kinds[i].name) == 0 || (kinds[i].other_name && strcmp(name, kinds[i].other_name) == 0))
+        if (strcmp(name, kinds[i].name) == 0 || strcmp(name, kinds[i].other_name) == 0)
             return (int) i;
     }
     return -1;

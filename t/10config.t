@@ -224,6 +224,7 @@ sub rows {
         elsif ($type eq 'FLAG')   { $row->{value} = 'On' }
         elsif ($type eq 'KEYVAL') { $row->{value} = 'name value' }
         elsif ($source =~ /ONE_OF\("(\S+?)[ "]/) { @$row{qw(value refused)} = ($1, ['nonsense']) }
+        elsif ($source =~ /KINDS/) { @$row{qw(value refused)} = ('wsgi', ['pyhton', 'generic']) }
         elsif ($source =~ /URLS/) { @$row{qw(value refused)} = ('https://a:b@x.example:444/y?z', ['/x', 'x.example', 'ftp://x/', 'http://x:0/', '"http://x/ y"']) }
         elsif ($source =~ /URIS/) { @$row{qw(value refused)} = ('/x', ['x', '/x/']) }
         elsif ($source =~ /RANGE\((-?\d+), (\d+)\)/) {

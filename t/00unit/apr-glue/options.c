@@ -81,6 +81,10 @@ static void values(apr_pool_t *p)
     is_str(set(p, o, "PassengerSpawnMethod", "smart-lv2"), NULL, "an old name of a method");
     is_str(set(p, o, "PassengerSpawnMethod", "smart-"),
            "PassengerSpawnMethod must be one of: smart smart-lv2 direct conservative", "part of a name is refused");
+    is_str(set(p, o, "PassengerAppType", "WSGI"), NULL, "a kind by its other name");
+    is_str(o->app_type, "wsgi", "... is kept as it is known");
+    ok(strstr(set(p, o, "PassengerAppType", "pyhton"), "PassengerAppType must be one of: python wsgi ruby rack nodejs node meteor") != NULL,
+       "an unknown kind is refused, and those that are known are listed");
     is_str(set(p, o, "PassengerAppRoot", ""), NULL, "an empty string is accepted");
     ok(!ag_options_is_set(o, AG_OPTIONS_app_root), "and sets nothing");
     is_str(set(p, o, "PassengerAppRoot", "/a\nb"), "PassengerAppRoot must not contain control characters",
