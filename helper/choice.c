@@ -2,7 +2,6 @@
 #include "apr-glue/log.h"
 #include <apr_strings.h>
 #include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
 #define FIELD_MAX 2000 /* the whole is less than a line of output may be long */
@@ -19,9 +18,9 @@ static const char *field(const char *text, apr_pool_t *p)
     return copy;
 }
 
-void hp_choice_say(int fd, const hp_hints_found_t *found, apr_pool_t *p)
+const char *hp_choice_line(const hp_hints_found_t *found, apr_pool_t *p)
 {
-    dprintf(fd, "!> " HP_CHOICE_WORD "%s\t%s\t%s\n", field(found->path, p), field(found->rule, p), field(found->note, p));
+    return apr_pstrcat(p, "!> " HP_CHOICE_WORD, field(found->path, p), "\t", field(found->rule, p), "\t", field(found->note, p), NULL);
 }
 
 void hp_choice_take(hp_choice_t *choice, const hp_choice_line_t *line, apr_pool_t *p)

@@ -18,8 +18,8 @@ typedef struct {
 
 #define HP_CHOICE_WORD "interpreter: " /* begins the line, behind "!> " */
 
-/* Writes the line. */
-void hp_choice_say(int fd, const hp_hints_found_t *found, apr_pool_t *p);
+/* The line, without its end. */
+const char *hp_choice_line(const hp_hints_found_t *found, apr_pool_t *p);
 
 /* What stands behind the word, of process `pid` of an application, is kept and logged; a line that is no such line changes nothing. */
 void hp_choice_take(hp_choice_t *choice, const hp_choice_line_t *line, apr_pool_t *p);

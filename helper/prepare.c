@@ -10,6 +10,7 @@
 #include "helper/interpreter.h"
 #include "helper/kind.h"
 #include "helper/path.h"
+#include "helper/shebang.h"
 #include "helper/spec.h"
 #include "helper/user.h"
 #include <apr_strings.h>
@@ -215,11 +216,13 @@ static void enter_folder(const prepare_t *w)
 static const char *choose_interpreter(prepare_t *w, const hp_kind_t *kind)
 {
     hp_hints_ask_t ask = {.kind = kind->name, .app_root = w->spec->app_root, .home = w->passwd.home, .uid = w->user.uid, .owner = w->owner};
-    const char *problem = hp_interpreter_choose(&w->interpreter, &ask, w->settings, w->options, w->p);
 
-    if (!problem)
-        hp_choice_say(1, &w->interpreter, w->p);
-    return problem;
+    return hp_interpreter_choose(&w->interpreter, &ask, w->settings, w->options, w->p);
+}
+
+static void tell_choice(const prepare_t *w)
+{
+    dprintf(1, "%s\n", hp_choice_line(&w->interpreter, w->p));
 }
 
 static const char *interpreter(prepare_t *w)
@@ -275,6 +278,15 @@ static void limits(void)
     }
 }
 
+/* What the kernel would say of it names the wrong file. */
+static void check_script(const prepare_t *w, const char *script)
+{
+    const char *problem = strchr(script, '/') ? hp_shebang_problem(script, w->p) : NULL;
+
+    if (problem)
+        fail("%s %s.", script, problem);
+}
+
 /* What makes an application of the kinds that have loaders. */
 static const char *const *loader_command(prepare_t *w)
 {
@@ -283,6 +295,7 @@ static const char *const *loader_command(prepare_t *w)
     if (!*w->spec->startup_file)
         fail("The application %s has no startup file. Name it with PassengerStartupFile.", w->spec->app_root);
     argv[0] = interpreter(w);
+    check_script(w, argv[0]);
     argv[1] = loader(w);
     return argv;
 }
@@ -297,6 +310,8 @@ static void choose_tools(prepare_t *w)
 
     if (problem)
         dprintf(2, "%s\n", problem);
+    else if (found->path)
+        tell_choice(w);
     if (!problem && found->path && found->path[0] == '/' && !found->bin)
         found->bin = apr_pstrmemdup(w->p, found->path, (apr_size_t)(strrchr(found->path, '/') - found->path));
 }
@@ -308,9 +323,12 @@ static const char *const *own_command(prepare_t *w)
                                       .file_rv = w->file_rv, .file_reason = w->file_reason, .file = &w->file};
     const char *reason = "";
     const char *const *command = hp_command_make(&facts, &reason, w->p), *const *argv;
+    const char *text = w->options->app_start_command ? w->options->app_start_command : w->file_rv == APR_SUCCESS ? w->file.command : NULL;
 
     if (!command)
         fail("%s", reason);
+    if (text)
+        check_script(w, apr_pstrmemdup(w->p, text, strcspn(text, " \t")));
     choose_tools(w);
     ag_child_close_from(SOCKET_FD);
     argv = hp_generic_begin(command, w->folder, &reason, w->p);
@@ -359,14 +377,17 @@ static const apr_array_header_t *own_variables(const prepare_t *w)
     return apr_array_append(w->p, w->file.env, file ? file : none);
 }
 
+/* The line about the interpreter is written when the profile is over, so that it tells that too. */
 static const char *const *through_shell(const prepare_t *w, const hp_env_t *env, const char *const *command, const char *const **penv)
 {
     apr_array_header_t *argv = apr_array_make(w->p, 16, sizeof(const char *));
+    int tells = w->kind->loader != NULL;
 
     APR_ARRAY_PUSH(argv, const char *) = login_shell(w);
     APR_ARRAY_PUSH(argv, const char *) = "-lc";
-    APR_ARRAY_PUSH(argv, const char *) = hp_env_through_shell(env, penv, w->p);
-    APR_ARRAY_PUSH(argv, const char *) = "passenger";
+    APR_ARRAY_PUSH(argv, const char *) =
+        apr_pstrcat(w->p, tells ? "printf '%s\\n' \"$0\"; " : "", hp_env_through_shell(env, penv, w->p), NULL);
+    APR_ARRAY_PUSH(argv, const char *) = tells ? hp_choice_line(&w->interpreter, w->p) : "passenger";
     while (*command)
         APR_ARRAY_PUSH(argv, const char *) = *command++;
     APR_ARRAY_PUSH(argv, const char *) = NULL;
@@ -390,6 +411,8 @@ static __attribute__((noreturn)) void run(prepare_t *w)
     shell = through_shell(w, &env, direct, &shell_env);
     if (shell[0])
         ag_child_exec(shell[0], shell, shell_env);
+    if (w->kind->loader)
+        tell_choice(w);
     fail("%s cannot be run: %s", direct[0], strerror(ag_child_exec(direct[0], direct, (const char *const *)env.all->elts)));
 }
 

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define EXIT_NEWS_LIMIT apr_time_from_sec(1) /* for the news that an unreachable process has simply ended */
-#define STACK_TIME   (apr_time_from_sec(1) / 5) /* for a stuck process to write where it is */
+#define STACK_TIME   (apr_time_from_sec(1) / 5) /* for a process that hangs to write where it is */
 #define STUCK_LIMIT  apr_time_from_sec(60) /* for the other requests in it */
 #define MEASURE_LEAST (apr_time_from_sec(1) / 2) /* processor time is counted in ticks of 10 ms */
 #define MEASURE_ANYHOW apr_time_from_sec(30)
@@ -91,6 +91,33 @@ static void look_up_user(hp_process_t *process)
 
     snprintf(path, sizeof path, "/proc/%ld", (long)process->pid);
     process->uid = stat(path, &st) == 0 ? st.st_uid : (uid_t)-1;
+}
+
+/* Of a start that failed; `pstatus` NULL: for want of time. */
+static const char *why(const hp_process_t *process, const int *pstatus)
+{
+    hp_cause_facts_t facts = {.kind = process->spec->kind, .app_root = process->spec->app_root, .interpreter = process->interpreter.path,
+                              .greeted = process->handshake.state > 0, .error = process->error.bytes, .words = process->words.bytes,
+                              .words_cut = process->words.len + HP_OUTPUT_LINE > HP_OUTPUT_KEEP, .asked = process->stack_at != 0,
+                              .stacks = process->stacks};
+
+    /* Who dies of the question where it is has had its time. */
+    return pstatus && !process->stack_at ? hp_cause_of_end(&facts, *pstatus, process->p)
+                                         : hp_cause_of_timeout(&facts, process->spec->options->start_timeout, process->p);
+}
+
+/* 1 if the time is over, and it will soon have said why. */
+static int ask_where(hp_process_t *process)
+{
+    const hp_kind_t *kind = hp_kind_find(process->spec->kind);
+
+    if (!kind || !kind->stacks || process->handshake.state == 0 || process->stack_at)
+        return 0;
+    process->stack_at = ag_loop_now();
+    process->stacks = process->words.len;
+    order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_STACK);
+    ag_loop_timer_start(process->timer, STACK_TIME);
+    return 1;
 }
 
 /* Takes the place of the socket that loaders are given, which such an application does not know. */
@@ -199,9 +226,10 @@ static void on_timer(void *baton)
 {
     hp_process_t *process = baton;
 
+    if (process->state == HP_PROCESS_STARTING && ask_where(process))
+        return;
     if (process->state == HP_PROCESS_STARTING)
-        fail(process, apr_psprintf(process->p, "spawn.timeout: the application was not ready after %d seconds (PassengerStartTimeout)%s",
-                                   process->spec->options->start_timeout, hp_kind_advice(process->spec->kind)));
+        fail(process, why(process, NULL));
     else if (process->suspect && process->state == HP_PROCESS_DRAINING && !process->answered)
         fail(process, "app.unreachable: the application said that it is ready, but takes no connections");
     else if (process->suspect && process->state == HP_PROCESS_DRAINING)
@@ -335,7 +363,7 @@ void hp_process_exited(hp_process_t *process, int status)
     /* Its last words may still be in the pipe: the message about its end came another way (the two have no order). */
     hp_output_drain(&process->output);
     if (process->state == HP_PROCESS_STARTING)
-        fail(process, hp_cause_of_end(&(hp_cause_facts_t){process->spec->kind, process->error.bytes, process->words.bytes}, status, process->p));
+        fail(process, why(process, &status));
     process->crashed = process->state != HP_PROCESS_ENDING;
     if (process->crashed && !process->failed && !process->ctx->stopping) /* else everybody is told to end */
         log_end(process, status);

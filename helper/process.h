@@ -70,6 +70,7 @@ struct hp_process_t {
     hp_process_oob_t oob;
     apr_time_t oob_since; /* it is in that state */
     struct hp_oob_t *oob_work;
+    apr_size_t stacks; /* where in its words the answer begins, of one that starts */
     apr_time_t stack_at; /* when it was asked where it is */
     apr_uint64_t rss; /* bytes, when last measured */
     unsigned cpu;     /* percent of one processor, the same */

@@ -93,6 +93,7 @@ def flush_log():
             pass
 
 
+CHANNEL = []                   # a copy of descriptor 2 as it was
 LOG = open_log(2, '<log>')     # ours: the application may close or replace sys.stderr
 PRINTING = _thread.allocate_lock()
 
@@ -744,6 +745,10 @@ def parse_handshake(text):
 def refuse(sentence, error=None):
     """Reports why the application cannot be served, and ends the process."""
     flush_log()
+    try:
+        os.fstat(2)
+    except OSError:     # the application has closed it
+        os.dup2(CHANNEL[0], 2)
     LOG.write(('\n' if LogFile.in_line else '') + '!> Error\n\n' + sentence + '\n')
     if error is not None:
         LOG.write('\n')
@@ -769,6 +774,7 @@ def reset_signals():
 def take_descriptors():
     """Moves the control pipe out of the application's reach. Returns its new descriptor."""
     control = os.dup(0)
+    CHANNEL[:] = [os.dup(2)]
     close_stdin()
     os.set_inheritable(LISTENER, False)
     sys.stdout = sys.__stdout__ = open_log(1, '<stdout>')
@@ -864,7 +870,10 @@ def load(settings):
     try:
         try:
             # Cached bytecode would be taken for that of a file changed within the same second, and x.wsgi's for that of x.py.
-            code = loader.source_to_code(loader.get_data(path), path)
+            source = loader.get_data(path)
+            if b'\0' in source:
+                refuse('%s: it is not in UTF-8, but most likely in UTF-16: save it as UTF-8.' % path)
+            code = loader.source_to_code(source, path)
         except FileNotFoundError:
             refuse('%s: there is no such startup file: create it, or name another one with PassengerStartupFile.' % path)
         except OSError as error:
@@ -967,8 +976,11 @@ def announce(concurrency):
     block += b'!> Ready\n!> socket: main;fd:%d;session;%d\n!> \n' % (LISTENER, concurrency)
     try:
         os.write(1, block)
-    except OSError:
+    except BrokenPipeError:
         os._exit(1)
+    except OSError as error:
+        refuse('The application has closed its standard output (%s) while it was loaded, by which its server hears that it is ready: '
+               'leave descriptor 1 open.' % error.strerror)
 
 
 def main():
