@@ -2,13 +2,14 @@
 
 #include "mod_passenger/conf.h"
 #include "mod_passenger/env.h"
-#include "mod_passenger/handler.h"
 #include "mod_passenger/leaks.h"
 #include "mod_passenger/link.h"
 #include "mod_passenger/map.h"
+#include "mod_passenger/park.h"
 
 #include <ap_mpm.h>
 #include <apr_strings.h>
+#include <http_connection.h>
 #include <http_core.h>
 #include <http_main.h>
 #include <http_protocol.h>
@@ -17,13 +18,16 @@
 #include <sys/stat.h>
 
 #define HANDLER  "passenger-handler"
-#define PATIENCE (apr_time_from_sec(1) / 10)
+/* How long a thread waits for the core without asking if its client is there, or without giving itself back. */
+#define PATIENCE apr_time_from_msec(100)
+#define GLANCE   apr_time_from_msec(1)
 
 /* What a child keeps between requests. Every server's configuration points to it. */
 typedef struct {
     mp_map_cache_t *found;
     mp_env_cache_t *env;
     mp_link_pool_t *links;
+    mp_park_lot_t *lot; /* NULL: requests wait in their threads */
 } child_t;
 
 static void child_init(apr_pool_t *pchild, server_rec *s)
@@ -34,7 +38,8 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     child->found = mp_map_cache_create(pchild);
     child->env = mp_env_cache_create(pchild);
-    child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1, PATIENCE);
+    child->lot = mp_park_lot_create(pchild, s);
+    child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1, child->lot ? GLANCE : PATIENCE);
     if (!child->found || !child->env || !child->links) {
         MP_LOG(APLOG_CRIT, 0, s, "PSG0601", "no mutex could be made; requests for applications are refused");
         return;
@@ -213,7 +218,26 @@ static int handler(request_rec *r)
         if (rc != OK)
             return rc == DECLINED ? HTTP_NOT_FOUND : rc;
     }
-    return mp_handler_run(r, with_env(child, r, app), child->links);
+    return mp_park_run(child->lot, r, with_env(child, r, app), child->links);
+}
+
+static int process_connection(conn_rec *c)
+{
+    const child_t *child = ap_get_module_config(c->base_server->module_config, &passenger_module);
+
+    return child ? mp_park_process(child->lot, c) : DECLINED;
+}
+
+static void suspend_connection(conn_rec *c, request_rec *r)
+{
+    (void) r;
+    mp_park_suspend(c);
+}
+
+static void resume_connection(conn_rec *c, request_rec *r)
+{
+    (void) r;
+    mp_park_resume(c);
 }
 
 void mp_takeover_register_hooks(apr_pool_t *p)
@@ -228,4 +252,7 @@ void mp_takeover_register_hooks(apr_pool_t *p)
     ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
     ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_process_connection(process_connection, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_suspend_connection(suspend_connection, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_resume_connection(resume_connection, NULL, NULL, APR_HOOK_REALLY_FIRST);
 }

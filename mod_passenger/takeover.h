@@ -4,7 +4,7 @@
 
 #include "mod_passenger/mp.h"
 
-/* Registers child_init, fixups and the content handler. */
+/* Registers child_init, fixups, the content handler, and the hooks of a connection. */
 void mp_takeover_register_hooks(apr_pool_t *p);
 
 #endif

@@ -134,9 +134,10 @@ sub load_lines {
     my ($self) = @_;
     return '' unless $self->{passenger};
     my $module = $self->{module} // "$build/mod_passenger.so";
+    my $park = ($ENV{PARK} // '') eq 'off' ? "PassengerAsyncRequests Off\n" : '';
     return <<"END";
 LoadModule passenger_module $module
-PassengerHelper $self->{helper}
+${park}PassengerHelper $self->{helper}
 PassengerInstanceRegistryDir $self->{root}/registry
 END
 }

@@ -1,0 +1,403 @@
+#include "mod_passenger/park.h"
+
+#include "apr-glue/clock.h"
+#include "mod_passenger/calm.h"
+#include "mod_passenger/conf.h"
+#include "mod_passenger/handler.h"
+
+#include <ap_mpm.h>
+#include <apr_portable.h>
+#include <apr_thread_mutex.h>
+#include <http_connection.h>
+#include <http_core.h>
+#include <http_main.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <poll.h>
+#include <scoreboard.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <util_filter.h>
+
+#ifdef AP_MPMQ_CAN_WAITIO
+#define WAITIO CONN_STATE_ASYNC_WAITIO
+#else
+#define AP_MPMQ_CAN_WAITIO (-1)
+#define WAITIO             CONN_STATE_SUSPENDED
+#endif
+
+#define GLANCE_MS   1                      /* is waited in the thread, since most of what is waited for comes at once */
+#define SOON        apr_time_from_msec(5)  /* a request that came back within this time may glance again */
+#define TICK_MAX    apr_time_from_sec(1)
+#define STAY_AWAKE  apr_time_from_sec(5)   /* the clock ticks on after the last request has left */
+#define SPARE_FDS   64                     /* Apache ends a child that can't accept for want of descriptors, so parking leaves it some */
+
+/* A connection whose request is, was, or may be parked. Lives in c->pool. */
+typedef struct park_t {
+    mp_park_lot_t *lot;
+    conn_rec *c;
+    request_rec *r;
+    mp_handler_call_t *call; /* the parked request; NULL: none */
+    int nested;              /* the other process_connection hooks run below ours */
+    int eager;               /* glance before parking */
+    int place;               /* the epoll descriptor, or -1 */
+    int client_fd;           /* what the socket contained; valid while parked */
+    int parked;              /* the socket contains `place` */
+    mp_link_want_t want;
+    mp_link_wait_t news;
+    apr_time_t since, poke_at;
+    int poked;
+    TAILQ_ENTRY(park_t) others;
+} park_t;
+
+struct mp_park_lot_t {
+    apr_thread_mutex_t *mutex; /* guards the list, and the places of those on it */
+    TAILQ_HEAD(, park_t) parked;
+    int bell; /* always readable: in a place, it wakes the request there */
+    int fd_limit;
+    apr_interval_time_t tick;
+    int ticking;
+    apr_time_t used;
+};
+
+static apr_status_t close_bell(void *lot)
+{
+    close(((mp_park_lot_t *) lot)->bell);
+    return APR_SUCCESS;
+}
+
+/* Requests must be woken well before the shortest time-out ends them. */
+static apr_interval_time_t choose_tick(const server_rec *s)
+{
+    apr_interval_time_t tick = TICK_MAX;
+
+    for (; s; s = s->next) {
+        if (s->timeout / 5 < tick)
+            tick = s->timeout / 5;
+    }
+    return tick > apr_time_from_msec(50) ? tick : apr_time_from_msec(50);
+}
+
+mp_park_lot_t *mp_park_lot_create(apr_pool_t *pchild, server_rec *s)
+{
+    mp_park_lot_t *lot = apr_pcalloc(pchild, sizeof(*lot));
+    int can = 0;
+    struct rlimit nofile;
+
+    if (!mp_conf_global()->async_requests || ap_mpm_query(AP_MPMQ_CAN_WAITIO, &can) != APR_SUCCESS || !can)
+        return NULL;
+    lot->bell = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (lot->bell < 0)
+        return NULL;
+    apr_pool_cleanup_register(pchild, lot, close_bell, apr_pool_cleanup_null);
+    if (apr_thread_mutex_create(&lot->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
+        return NULL;
+    lot->fd_limit = INT_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &nofile) == 0 && nofile.rlim_cur < INT_MAX)
+        lot->fd_limit = (int) nofile.rlim_cur - SPARE_FDS;
+    lot->tick = choose_tick(s);
+    TAILQ_INIT(&lot->parked);
+    return lot;
+}
+
+static park_t *park_of(const conn_rec *c)
+{
+    return c->master ? NULL : ap_get_module_config(c->conn_config, &passenger_module);
+}
+
+/* -- the clock -- */
+
+/* Wakes those whose time has come. The MPM's own time-out would end them, although an application may take as long as it likes; deadlines and
+ * mod_reqtimeout's limits are looked at only when a request runs. That the MPM's listener wakes up for it now and then is welcome: see the README, "A
+ * listener that sleeps". */
+static void tick(void *baton)
+{
+    mp_park_lot_t *lot = baton;
+    apr_time_t now = ag_clock_now();
+    park_t *park;
+
+    apr_thread_mutex_lock(lot->mutex);
+    TAILQ_FOREACH (park, &lot->parked, others) {
+        struct epoll_event event = {.events = EPOLLIN};
+
+        event.data.fd = lot->bell;
+        if (!park->poked && now >= park->poke_at)
+            park->poked = epoll_ctl(park->place, EPOLL_CTL_ADD, lot->bell, &event) == 0;
+    }
+    if (!TAILQ_EMPTY(&lot->parked))
+        lot->used = now;
+    lot->ticking = now - lot->used < STAY_AWAKE && ap_mpm_register_timed_callback(lot->tick, tick, lot) == APR_SUCCESS;
+    apr_thread_mutex_unlock(lot->mutex);
+}
+
+static int limits_reading(const conn_rec *c)
+{
+    const ap_filter_t *f;
+
+    for (f = c->input_filters; f && strcmp(f->frec->name, "reqtimeout") != 0; f = f->next)
+        ;
+    return f != NULL;
+}
+
+static apr_time_t when_to_poke(const park_t *park)
+{
+    apr_interval_time_t timeout = park->r->server->timeout;
+    apr_time_t at;
+
+    if (park->c->base_server->timeout < timeout)
+        timeout = park->c->base_server->timeout; /* the MPM takes either */
+    at = park->since + timeout / 10 * 6;
+    if (park->want.deadline && park->want.deadline < at)
+        at = park->want.deadline;
+    if (park->want.deadline && (park->want.client_events & POLLIN) && limits_reading(park->c) && park->since + TICK_MAX < at)
+        at = park->since + TICK_MAX;
+    return at;
+}
+
+/* -- places -- */
+
+static void leave_place(park_t *park)
+{
+    if (park->place >= 0)
+        close(park->place);
+    park->place = -1;
+}
+
+static int watch(int place, int fd, short events)
+{
+    struct epoll_event event = {.events = (uint32_t) events};
+
+    event.data.fd = fd;
+    return epoll_ctl(place, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* Everything that can fail is done before the MPM is told. */
+static int take_place(park_t *park)
+{
+    const mp_link_want_t *want = &park->want;
+
+    if ((!want->link && want->client_fd < 0) || (want->deadline && want->client_fd < 0))
+        return 0;
+    park->place = epoll_create1(EPOLL_CLOEXEC);
+    if (park->place >= 0 && park->place < park->lot->fd_limit && (!want->link || watch(park->place, want->link->fd, want->link_events)) &&
+        (want->client_fd < 0 || watch(park->place, want->client_fd, want->client_events)))
+        return 1;
+    leave_place(park);
+    return 0;
+}
+
+static mp_link_wait_t look(const park_t *park)
+{
+    struct epoll_event events[3];
+    mp_link_wait_t news = MP_LINK_TIMEOUT;
+    int i, n = epoll_wait(park->place, events, AG_LEN(events), 0);
+
+    for (i = 0; i < n; i++) {
+        if (events[i].data.fd == park->want.client_fd)
+            return MP_LINK_CLIENT_READY;
+        if (events[i].data.fd != park->lot->bell)
+            news = MP_LINK_READY;
+    }
+    return news;
+}
+
+/* -- the request -- */
+
+static apr_status_t on_request_gone(void *baton)
+{
+    park_t *park = baton;
+
+    if (park->call)
+        mp_handler_abandon(park->call);
+    park->call = NULL;
+    if (!park->parked)
+        leave_place(park);
+    return APR_SUCCESS;
+}
+
+/* Waits for the first millisecond in the thread. 1: something came. */
+static int glance(park_t *park, mp_handler_call_t *call)
+{
+    const mp_link_want_t *want = &park->want;
+    mp_link_wait_t news;
+
+    if (want->pause) {
+        mp_link_pause(want->pause);
+        return 1;
+    }
+    /* Who receives has waited already. */
+    if (!park->eager || (!want->deadline && want->link_events == POLLIN))
+        return 0;
+    news = mp_link_wait(want, GLANCE_MS);
+    mp_handler_hear(call, news);
+    return news != MP_LINK_TIMEOUT;
+}
+
+/* Goes on until the request is over (0), or has a place to wait in (1). */
+static int advance(park_t *park, mp_handler_call_t *call)
+{
+    while (mp_handler_go(call, &park->want)) {
+        if (glance(park, call))
+            continue;
+        /* The MPM closes the connection of an aborted request instead of waiting. */
+        if (!park->c->aborted && take_place(park))
+            return 1;
+        mp_handler_block(call);
+        break;
+    }
+    mp_calm_end(park->c);
+    return 0;
+}
+
+static int may_park(const park_t *park, const request_rec *r)
+{
+    return park && park->nested && !r->main && !r->prev && park->c->cs && !park->c->clogging_input_filters;
+}
+
+int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)
+{
+    park_t *park = lot ? park_of(r->connection) : NULL;
+    mp_handler_call_t *call;
+    int rc;
+
+    if (!may_park(park, r))
+        return mp_handler_run(r, app, links);
+    rc = mp_handler_create(&call, r, app, links, 1);
+    if (rc != OK)
+        return rc;
+    park->eager = 1;
+    if (!advance(park, call))
+        return mp_handler_result(call);
+    park->r = r;
+    park->call = call;
+    apr_pool_cleanup_register(r->pool, park, on_request_gone, apr_pool_cleanup_null);
+    return SUSPENDED;
+}
+
+/* What Apache does with a handler's result. */
+static void conclude(request_rec *r, int result)
+{
+    int status = r->status;
+
+    if (result == OK) {
+        ap_finalize_request_protocol(r);
+        return;
+    }
+    /* An error page of the server's own is looked for only if there was no error before. */
+    r->status = HTTP_OK;
+    ap_die(result, r);
+    if (result == AP_FILTER_ERROR && r->status == HTTP_OK)
+        r->status = status;
+}
+
+static void go_on(park_t *park)
+{
+    mp_handler_call_t *call = park->call;
+    request_rec *r = park->r;
+    conn_rec *c = park->c;
+
+    ap_update_child_status(c->sbh, SERVER_BUSY_WRITE, r);
+    if (ap_extended_status)
+        ap_time_process_request(c->sbh, START_PREQUEST);
+    park->eager = ag_clock_now() - park->since < SOON;
+    mp_handler_hurry(call, !park->eager);
+    mp_handler_hear(call, park->news);
+    if (advance(park, call)) {
+        if (ap_extended_status)
+            ap_time_process_request(c->sbh, STOP_PREQUEST);
+        c->cs->state = WAITIO;
+        c->cs->sense = CONN_SENSE_WANT_READ;
+        return;
+    }
+    /* The request may live on for long, until a slow client has taken the last of it. */
+    park->call = NULL;
+    park->r = NULL;
+    apr_pool_cleanup_kill(r->pool, park, on_request_gone);
+    conclude(r, mp_handler_result(call));
+    ap_process_request_after_handler(r);
+}
+
+/* -- the connection -- */
+
+int mp_park_process(mp_park_lot_t *lot, conn_rec *c)
+{
+    park_t *park = park_of(c);
+    int rc;
+
+    if (!lot || c->master || !c->cs || (park && park->nested))
+        return DECLINED;
+    if (!park) {
+        park = apr_pcalloc(c->pool, sizeof(*park));
+        park->lot = lot;
+        park->c = c;
+        park->place = -1;
+        ap_set_module_config(c->conn_config, &passenger_module, park);
+    }
+    if (park->call) {
+        go_on(park);
+        return OK;
+    }
+    park->nested = 1;
+    rc = ap_run_process_connection(c);
+    park->nested = 0;
+    if (park->call) {
+        c->cs->state = WAITIO;
+        c->cs->sense = CONN_SENSE_WANT_READ;
+    }
+    return rc == DECLINED ? OK : rc;
+}
+
+void mp_park_suspend(conn_rec *c)
+{
+    park_t *park = park_of(c);
+    mp_park_lot_t *lot;
+    apr_socket_t *sock;
+
+    if (!park || !park->call || c->cs->state != WAITIO)
+        return;
+    lot = park->lot;
+    sock = ap_get_conn_socket(c);
+    apr_os_sock_get(&park->client_fd, sock);
+    apr_os_sock_put(&sock, &park->place, c->pool);
+    park->parked = 1;
+    park->poked = 0;
+    park->since = ag_clock_now();
+    park->poke_at = when_to_poke(park);
+    apr_thread_mutex_lock(lot->mutex);
+    TAILQ_INSERT_TAIL(&lot->parked, park, others);
+    lot->used = park->since;
+    if (!lot->ticking)
+        lot->ticking = ap_mpm_register_timed_callback(lot->tick, tick, lot) == APR_SUCCESS;
+    apr_thread_mutex_unlock(lot->mutex);
+}
+
+void mp_park_resume(conn_rec *c)
+{
+    park_t *park = park_of(c);
+    apr_socket_t *sock;
+    apr_os_sock_t fd = -1;
+
+    if (!park || !park->parked)
+        return;
+    apr_thread_mutex_lock(park->lot->mutex);
+    TAILQ_REMOVE(&park->lot->parked, park, others);
+    apr_thread_mutex_unlock(park->lot->mutex);
+    park->parked = 0;
+    sock = ap_get_conn_socket(c);
+    apr_os_sock_get(&fd, sock);
+    if (fd != park->place) {
+        /* The MPM could not wait and has closed what it took for the client. */
+        park->place = -1;
+        close(park->client_fd);
+        return;
+    }
+    apr_os_sock_put(&sock, &park->client_fd, c->pool);
+    park->news = look(park);
+    leave_place(park);
+    /* The MPM's own time-out: what it means is decided when the request goes on. */
+    if (c->cs->state == CONN_STATE_LINGER)
+        c->cs->state = CONN_STATE_PROCESSING;
+}
