@@ -305,7 +305,7 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     mp_map_app_t *app;
     int rc;
 
-    if (!o->enabled || r->uri[0] != '/')
+    if (!o->enabled || r->uri[0] != '/' || r->method_number == M_CONNECT)
         return DECLINED;
     base_uri = base_uri_of(r, o);
     if (o->app_root) {

@@ -241,6 +241,8 @@ sub failures {
         esm => { 'app.mjs' => "import x from 'no-such-package';\n" }, esmsyntax => { 'app.mjs' => "\nlet let = 1;\n" },
         nolisten => { 'app.js' => "console.log('done');\n" }, exits => { 'app.js' => "process.exit(3);\n" }, string => { 'app.js' => "throw 'a string';\n" },
         never => { 'app.js' => "setInterval(() => {}, 1000);\n" }, below => { 'app.js' => "require('./lib/x');\n", 'lib/x.js' => "\n\nundefinedFunction();\n" },
+        https => { 'app.js' => "require('https').createServer({}, () => {}).listen(0, '127.0.0.1');\n" }, http2 => { 'app.js' => "require('http2').createServer().listen(0, '127.0.0.1');\n" },
+        forks => { 'app.mjs' => "import cluster from 'cluster';\nimport http from 'http';\nif (cluster.isPrimary) cluster.fork(); else http.createServer().listen(3000);\n" },
         gone => { 'x.js' => '' }, top => { 'app.mjs' => "await new Promise(() => {});\n" },
     );
     my %says = (
@@ -249,12 +251,13 @@ sub failures {
         esm => qr{esm/app\.mjs.*Cannot find package 'no-such-package'.*npm install}, esmsyntax => qr{esmsyntax/app\.mjs.*: SyntaxError},
         nolisten => qr{nolisten/app\.js: it ended with code 0 before .* it must call listen\(\)}, exits => qr{exits/app\.js: it ended with code 3},
         string => qr{string/app\.js: it threw 'a string'}, never => qr{spawn\.timeout: .*2 seconds.*listen\(\)}, below => qr{below/lib/x\.js, line 3: ReferenceError: undefinedFunction},
+        https => qr{spawn\.timeout: .*2 seconds}, http2 => qr{spawn\.timeout: .*2 seconds}, forks => qr{forks/app\.mjs: it left the requests to processes of cluster\.fork\(\)},
         gone => qr{app\.js cannot be found}, top => qr{top/app\.mjs: it ended with code \d+ before},
     );
     delete $app{rejected} if $major < 15;   # only a warning
     delete $app{top} if $major < 14;
-    my %options = map { ($_ => "PassengerAppType node\nPassengerStartupFile app.mjs\nPassengerAppRoot $h->{root}/apps/$_") } qw(esm esmsyntax top);
-    $options{never} = 'PassengerStartTimeout 2';
+    my %options = map { ($_ => "PassengerAppType node\nPassengerStartupFile app.mjs\nPassengerAppRoot $h->{root}/apps/$_") } qw(esm esmsyntax top forks);
+    $options{$_} = 'PassengerStartTimeout 2' for qw(never https http2);
     $options{gone} = "PassengerAppType node\nPassengerAppRoot $h->{root}/apps/gone";
     $h->start(conf => &node . "PassengerFriendlyErrorPages on\n" . hosts($h, \%options, %app));
     $h->allow_log(qr/PSG0113: spawn\.failed/);
@@ -265,6 +268,8 @@ sub failures {
         like $line // '', $says{$name}, '... whose cause is in one line';
         like $r->body, qr/Error|listen|found/, '... and on the friendly page' if $name ne 'string';
     }
+    like $h->log_text, qr{https/app\.js listens with a server for TLS .*http\.createServer}, 'a server for https is none';
+    like $h->log_text, qr{http2/app\.js listens with a server for HTTP/2}, '... nor one for HTTP/2';
 }
 
 # Once it is up, an exception ends it as it ends node.

@@ -16,6 +16,7 @@ const LISTENER = 3;
 const MAX_HANDSHAKE = 1 << 20;
 const DEFAULT_KEEP_ALIVE = 5000;    // milliseconds, Node's own
 const SWEEP = 100;                  // milliseconds between looks for connections that have become idle, while we leave
+const ANOTHER_COMES = 1000;         // milliseconds that a server which we cannot serve has been alone when that is said
 const TERM_COMES_TOO = 50;          // milliseconds: at a stop the end of the pipe and SIGTERM come together
 const DEFAULT_PORT = '3000';        // what applications are told; nobody listens there
 
@@ -26,7 +27,7 @@ const state = {
     settings: {}, startup: '', autoInstall: true,
     server: null,       // the one that was taken
     port: 0,            // that it asked for
-    ready: false, failed: false, leaving: false,
+    ready: false, failed: false, leaving: false, forked: false,
     midLine: false, unwatch: null,
 };
 
@@ -163,6 +164,9 @@ function giveAddress(server, asked) {
 function nameConnection(socket) {
     for (const [name, value] of [['remoteAddress', '127.0.0.1'], ['remoteFamily', 'IPv4'], ['remotePort', 0]])
         Object.defineProperty(socket, name, { value: value, configurable: true, enumerable: true, writable: true });
+    // Node.js throws where there is no TCP.
+    if (socket.resetAndDestroy)
+        socket.resetAndDestroy = socket.destroy;
 }
 
 // What closeIdleConnections() does since Node.js 18.2.
@@ -233,6 +237,18 @@ function listen() {
     return netListen.apply(this, arguments);
 }
 
+// Servers of other kinds really listen. If that is all there is, nothing would ever come of it, and nobody could guess why.
+function listenOtherwise() {
+    const kind = typeof this.setSecureContext === 'function' ? 'TLS (https, or http2 with a key)'
+        : this.constructor.name === 'Http2Server' ? 'HTTP/2' : null;
+    if (kind && !state.server)
+        setTimeout(function () {
+            if (!state.server)
+                say(state.startup + ' listens with a server for ' + kind + ', which is Apache\'s part here: let it listen with http.createServer()');
+        }, ANOTHER_COMES).unref();
+    return netListen.apply(this, arguments);
+}
+
 function install() {
     const passenger = new EventEmitter();
     passenger.options = state.settings;
@@ -242,6 +258,7 @@ function install() {
     };
     global.PhusionPassenger = passenger;
     http.Server.prototype.listen = listen;
+    net.Server.prototype.listen = listenOtherwise;
     if (process.env.PORT === undefined)
         process.env.PORT = DEFAULT_PORT;
     return passenger;
@@ -255,8 +272,15 @@ function replaceCluster() {
         isMaster: false, isPrimary: false, isWorker: true, settings: {}, workers: {}, SCHED_NONE: 1, SCHED_RR: 2, schedulingPolicy: 2,
         worker: Object.assign(new EventEmitter(), { id: 1, process: process, isConnected: () => true, isDead: () => false }),
         setupMaster: function () {}, setupPrimary: function () {}, disconnect: function () {},
-        fork: function () { say('cluster.fork() does nothing here: PassengerMaxInstances says how many processes there are'); return this.worker; },
+        fork: function () {
+            state.forked = true;
+            say('cluster.fork() does nothing here: PassengerMaxInstances says how many processes there are');
+            return this.worker;
+        },
     });
+    // An ES module gets the real one, in which Node.js itself looks up who it is.
+    require('cluster').fork = cluster.fork.bind(cluster);
+    Module.syncBuiltinESMExports();
     Module._load = function (request) {
         return request === 'cluster' || request === 'node:cluster' ? cluster : load.apply(this, arguments);
     };
@@ -359,7 +383,11 @@ function onFatal(error) {
 function onExit(code) {
     if (state.ready || state.failed || state.leaving)
         return;
-    report(state.startup + ': it ended with code ' + code + ' before a server of it listened: it must call listen() on an http.Server.');
+    if (state.forked)
+        report(state.startup + ': it left the requests to processes of cluster.fork(), which starts none here: let it listen itself, as if it '
+            + 'were a worker.');
+    else
+        report(state.startup + ': it ended with code ' + code + ' before a server of it listened: it must call listen() on an http.Server.');
 }
 
 // -- all of it
