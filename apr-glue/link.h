@@ -19,6 +19,10 @@
  * A response is an HTTP/1.1 head (status line, fields, empty line) and a body framed by Content-Length or, with
  * Transfer-Encoding: chunked, in chunks; no body follows 1xx, 204, 304 or a request with method HEAD. The core sends no 1xx but 101.
  * A link closed before the end of the response means that the response is broken, and must look broken to the client.
+ *
+ * 101 comes only to a request with AG_LINK_UPGRADE, which has no body. From then on the link carries bytes of another protocol both ways. Either
+ * side ends its half by shutting it down, and the other half goes on; the link is not used again. Until the head of the response is there the
+ * module sends nothing that follows the request: after any other response that is the client's next request.
  * When the client is gone while the response is awaited the module shuts down its sending side: a request that still waits is dropped,
  * one that is being served goes on.
  */
@@ -42,6 +46,7 @@
 #define AG_LINK_OPTIONS "!o"      /* base64 of the options' wire form; sent until a response has come on this link for this digest */
 #define AG_LINK_CHUNKED "!c"      /* flag: the body is chunked on the link */
 #define AG_LINK_AUTHOR "!a"       /* decimal: the user whose .htaccess file says something about the application; absent: nobody's does */
+#define AG_LINK_UPGRADE "!u"      /* flag: the client asks to go on in the protocol of the application's pair HTTP_UPGRADE */
 #define AG_LINK_ENV_AT "!e"       /* decimal: bytes of the application's pairs before those that administrators set (SetEnv); absent: none */
 
 /* No user. */

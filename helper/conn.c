@@ -26,6 +26,7 @@ struct hp_conn_t {
     ag_loop_timer_t *later; /* for what must not happen inside the calls that found it necessary; NULL until needed */
     phase_t phase;
     int want_body, peer_ended, broken;
+    int ending; /* our half is shut down when all is sent */
     uint32_t config_generation;
     int slot; /* in the marks; -1: none */
     uint64_t serial;
@@ -156,6 +157,12 @@ static void next(hp_conn_t *conn)
     consume_kept(conn);
 }
 
+static void shut(const hp_conn_t *conn)
+{
+    if (conn->ending && hp_spool_len(&conn->out) == 0)
+        shutdown(conn->fd, SHUT_WR);
+}
+
 static void flush(hp_conn_t *conn)
 {
     apr_status_t rv = hp_spool_send(&conn->out, conn->fd);
@@ -164,6 +171,7 @@ static void flush(hp_conn_t *conn)
         doom(conn);
         return;
     }
+    shut(conn);
     if (conn->request && hp_spool_len(&conn->out) <= DRAINED)
         conn->server->handler->drained(conn->request);
     if (!conn->request && !conn->broken)
@@ -180,6 +188,12 @@ void hp_conn_done(hp_conn_t *conn, int keep)
     if (conn->phase == CLOSING && !conn->broken && hp_spool_len(&conn->out) == 0)
         doom(conn);
     watch(conn);
+}
+
+void hp_conn_end(hp_conn_t *conn)
+{
+    conn->ending = 1;
+    shut(conn);
 }
 
 void hp_conn_break(hp_conn_t *conn)

@@ -62,6 +62,8 @@ void hp_conn_want_body(hp_conn_t *conn, int on);
 void hp_conn_delivering(hp_conn_t *conn);
 /* The response is complete; `keep`: the request was consumed to its end, so another can follow. */
 void hp_conn_done(hp_conn_t *conn, int keep);
+/* Nothing more will be written, but what comes in is still of interest. */
+void hp_conn_end(hp_conn_t *conn);
 /* The response can't be completed: what was sent so far is followed by the end of the link. */
 void hp_conn_break(hp_conn_t *conn);
 

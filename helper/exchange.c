@@ -21,6 +21,7 @@ hp_exchange_t *hp_exchange_create(hp_context_t *ctx, hp_conn_t *conn, const hp_h
     r->fields_len = head->len - head->env_len;
     r->is_head = head->is_head;
     r->chunked = head->chunked;
+    r->upgrade = head->upgrade;
     r->body_left = head->content_length;
     r->had_body = r->chunked || r->body_left > 0;
     r->body_over = !r->had_body;
@@ -38,6 +39,7 @@ void hp_exchange_destroy(hp_exchange_t *r)
     ag_loop_timer_destroy(&r->timer);
     ag_loop_timer_destroy(&r->limit_timer);
     ag_loop_timer_destroy(&r->link_timer);
+    ag_loop_timer_destroy(&r->tunnel_timer);
     hp_spool_clear(&r->up);
     free(r->unsent);
     free(r->head);

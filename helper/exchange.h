@@ -58,6 +58,17 @@ typedef struct {
     apr_time_t paused_at;   /* 0: not paused */
     apr_interval_time_t patience;
     int to_disk, at_end;
+
+    /* After 101: tunnel.h. */
+    int upgrade; /* the client has asked for another protocol */
+    int tunnel;  /* ... and the application has agreed */
+    int uncut;   /* PassengerAbortWebsocketsOnProcessShutdown off */
+    apr_interval_time_t idle_limit; /* PassengerWebSocketIdleTimeout; 0: none */
+    int client_ended, app_ended;    /* nothing more comes from there */
+    int app_deaf;                   /* nothing more gets there */
+    int cut;                        /* it is to end in the loop's next round */
+    apr_time_t moved_at;            /* when a byte came last, from either side */
+    ag_loop_timer_t *tunnel_timer;  /* NULL until needed */
 } hp_exchange_t;
 
 /* The request that `head` describes; its pairs are copied. */

@@ -42,6 +42,8 @@ static int control(hp_head_t *head, const char *name, const char *value, apr_int
     }
     if (strcmp(name, AG_LINK_CHUNKED) == 0)
         head->chunked = 1;
+    else if (strcmp(name, AG_LINK_UPGRADE) == 0)
+        head->upgrade = 1;
     else if (strcmp(name, AG_LINK_ENV_AT) == 0)
         return number(value, penv_at);
     else if (strcmp(name, AG_LINK_AUTHOR) == 0)
@@ -172,7 +174,8 @@ apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_fram
     for (int i = 0; i < response->nfields; i++) {
         const ag_http_head_field_t *field = &response->fields[i];
         if (for_server(field) || ag_http_head_hop_by_hop(field) || ag_http_head_is(field, "status") ||
-            (ag_http_head_is(field, "content-length") && (framing == HP_HEAD_CHUNKED || response->status == 204)))
+            (ag_http_head_is(field, "content-length") &&
+             (framing == HP_HEAD_CHUNKED || response->status == 204 || response->status == 101)))
             continue;
         at = put(at, field->name, field->name_len);
         at = PUT(at, ": ");

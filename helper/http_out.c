@@ -4,7 +4,7 @@
 
 /* Pairs that become something other than a field of their own. The last of equal names counts. */
 typedef struct {
-    const char *method, *uri, *host, *server_name, *server_port, *https, *type, *address, *forwarded;
+    const char *method, *uri, *host, *server_name, *server_port, *https, *type, *address, *forwarded, *upgrade;
 } known_t;
 
 /* Fields that end at this hop, that frame a body, or that are written from what the server knows. As CGI has them, without "HTTP_". */
@@ -48,7 +48,8 @@ static known_t look(const char *pairs, apr_size_t len)
                   {"HTTP_HOST", offsetof(known_t, host)},          {"SERVER_NAME", offsetof(known_t, server_name)},
                   {"SERVER_PORT", offsetof(known_t, server_port)}, {"HTTPS", offsetof(known_t, https)},
                   {"CONTENT_TYPE", offsetof(known_t, type)},       {"REMOTE_ADDR", offsetof(known_t, address)},
-                  {"HTTP_X_FORWARDED_FOR", offsetof(known_t, forwarded)}};
+                  {"HTTP_X_FORWARDED_FOR", offsetof(known_t, forwarded)},
+                  {"HTTP_UPGRADE", offsetof(known_t, upgrade)}};
     known_t known = {0};
 
     for (const char *at = pairs, *value; at < pairs + len; at = value + strlen(value) + 1) {
@@ -136,10 +137,12 @@ static char *put_forwarded(char *out, const known_t *known)
     return put(out, "\r\n");
 }
 
-static char *put_framing(char *out, apr_int64_t body)
+static char *put_framing(char *out, const known_t *known, apr_int64_t body)
 {
     char length[32];
 
+    if (body == HP_HTTP_OUT_UPGRADE)
+        return put(put_field(put(out, "Connection: Upgrade\r\n"), "Upgrade", known->upgrade), "\r\n");
     if (body == HP_HTTP_OUT_CHUNKED)
         out = put(out, "Transfer-Encoding: chunked\r\n");
     snprintf(length, sizeof length, "%" APR_INT64_T_FMT, body);
@@ -149,14 +152,17 @@ static char *put_framing(char *out, apr_int64_t body)
 }
 
 /* NULL if all that is known may be written. */
-static const char *objection(const known_t *known)
+static const char *objection(const known_t *known, apr_int64_t body)
 {
-    const char *const values[] = {known->host, known->server_name, known->server_port, known->type, known->address, known->forwarded};
+    const char *const values[] = {known->host, known->server_name, known->server_port, known->type, known->address, known->forwarded,
+                                  known->upgrade};
 
     if (!known->method || !is_token(known->method))
         return "its method is no token";
     if (!known->uri || (known->uri[0] != '/' && strcmp(known->uri, "*") != 0))
         return "its target is no path";
+    if (body == HP_HTTP_OUT_UPGRADE && (!known->upgrade || !*known->upgrade))
+        return "it does not say to which protocol";
     for (apr_size_t i = 0; i < AG_LEN(values); i++) {
         if (values[i] && !is_value(values[i]))
             return "a value in its head has control characters";
@@ -169,7 +175,7 @@ apr_status_t hp_http_out_write(char *out, apr_size_t *plen, const char *pairs, a
     known_t known = look(pairs, len);
     char *at = out;
 
-    *preason = objection(&known);
+    *preason = objection(&known, body);
     if (*preason)
         return APR_EGENERAL;
     at = put(put(at, known.method), " ");
@@ -188,7 +194,7 @@ apr_status_t hp_http_out_write(char *out, apr_size_t *plen, const char *pairs, a
     }
     if (known.type)
         at = put_field(at, "Content-Type", known.type);
-    at = put_framing(put_forwarded(at, &known), body);
+    at = put_framing(put_forwarded(at, &known), &known, body);
     *plen = (apr_size_t)(at - out);
     return APR_SUCCESS;
 }

@@ -7,7 +7,8 @@
 
 enum {
     HP_HTTP_OUT_NO_BODY = -1, /* and nothing is said of one */
-    HP_HTTP_OUT_CHUNKED = -2  /* its length is not known */
+    HP_HTTP_OUT_CHUNKED = -2, /* its length is not known */
+    HP_HTTP_OUT_UPGRADE = -3  /* there is none, and the client asks for the protocol that HTTP_UPGRADE names */
 };
 
 /* Room for the head made of `len` bytes of pairs. */

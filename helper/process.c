@@ -397,6 +397,25 @@ void hp_process_begin(hp_process_t *process, hp_process_work_t *work)
     process->requests++;
 }
 
+/* Tunnels may last for ever. */
+static void cut_tunnels(const hp_process_t *process)
+{
+    hp_process_work_t *work;
+
+    if (process->state != HP_PROCESS_DRAINING || process->in_flight > process->cuttable)
+        return;
+    TAILQ_FOREACH (work, &process->work, entry)
+        work->cut(work);
+}
+
+void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cut)(hp_process_work_t *work))
+{
+    work->tunnel = 1;
+    work->cut = cut;
+    process->cuttable += cut != NULL;
+    cut_tunnels(process);
+}
+
 static void end_stuck(hp_process_t *process)
 {
     ag_loop_timer_start(process->timer, process->stack_at ? process->stack_at + STACK_TIME - ag_loop_now() : 0);
@@ -407,7 +426,9 @@ void hp_process_end(hp_process_t *process, hp_process_work_t *work)
     assert(process->in_flight > 0);
     TAILQ_REMOVE(&process->work, work, entry);
     process->in_flight--;
+    process->cuttable -= work->cut != NULL;
     process->last_used = ag_loop_now();
+    cut_tunnels(process);
     if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && process->stuck)
         end_stuck(process);
     else if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && !process->suspect)
@@ -457,6 +478,7 @@ void hp_process_retire(hp_process_t *process)
     if (process->state != HP_PROCESS_READY)
         return;
     transit(process, HP_PROCESS_DRAINING, "retired");
+    cut_tunnels(process);
     if (process->in_flight == 0)
         finish(process);
 }
@@ -479,6 +501,7 @@ void hp_process_stuck(hp_process_t *process)
     process->stuck = 1;
     if (process->state == HP_PROCESS_READY)
         transit(process, HP_PROCESS_DRAINING, "stuck");
+    cut_tunnels(process);
     close_idle(process);
     if (kind && kind->stacks) {
         order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_STACK);

@@ -18,6 +18,8 @@ typedef struct hp_process_work_t {
     const char *pairs; /* the application's: "name\0value\0...", as long as the request lives; NULL: forgotten */
     apr_size_t pairs_len;
     apr_time_t since; /* when it began to wait, or to be served */
+    int tunnel;       /* it goes on in another protocol */
+    void (*cut)(struct hp_process_work_t *work); /* ends that soon, not at once; NULL: a process that is to go waits for it */
 } hp_process_work_t;
 
 typedef enum {
@@ -53,7 +55,7 @@ struct hp_process_t {
     hp_process_state_t state;
     uint32_t generation;
     int concurrency; /* 0: no limit */
-    int in_flight;   /* requests it works on, the length of `work`; never above concurrency */
+    int in_flight, cuttable; /* requests it works on, the length of `work`, never above concurrency; those of them that have a `cut` */
     TAILQ_HEAD(, hp_process_work_t) work;
     unsigned long requests; /* begun so far */
     unsigned long noted;    /* requests when the watchdog was last told */
@@ -120,6 +122,8 @@ int hp_process_free(const hp_process_t *process);
 /* Brackets one request. */
 void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
 void hp_process_end(hp_process_t *process, hp_process_work_t *work);
+/* It becomes a tunnel, to be `cut` (if not NULL) when a process that is to go has only such left. */
+void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cut)(hp_process_work_t *work));
 
 /* Brings rss and cpu up to date; costs three system calls. */
 void hp_process_measure(hp_process_t *process);

@@ -3,6 +3,7 @@
 #include "apr-glue/log.h"
 #include "helper/cookie.h"
 #include "helper/response.h"
+#include "helper/tunnel.h"
 #include "helper/upload.h"
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +19,10 @@ static void on_link(void *baton, int events)
 {
     hp_exchange_t *r = baton;
 
+    if (r->tunnel) {
+        hp_tunnel_ready(r, events);
+        return;
+    }
     if (events & AG_LOOP_WRITE) {
         hp_upload_more(r);
         return; /* whatever can be read will be told again */
@@ -100,8 +105,11 @@ static apr_size_t on_body(void *request, const char *data, apr_size_t len)
 {
     hp_exchange_t *r = request;
     apr_size_t used;
-    apr_status_t rv = hp_upload_take(r, data, len, &used);
+    apr_status_t rv;
 
+    if (r->tunnel)
+        return hp_tunnel_take(r, data, len);
+    rv = hp_upload_take(r, data, len, &used);
     if (rv != APR_SUCCESS) {
         hp_upload_refuse(r, rv);
         return len;
@@ -125,6 +133,10 @@ static int on_client_left(void *request)
 {
     hp_exchange_t *r = request;
 
+    if (r->tunnel) {
+        hp_tunnel_client_ended(r);
+        return 1;
+    }
     /* One that is being served may have a client that only said that it will send no more. */
     return r->state == HP_EXCHANGE_SERVING && r->link && r->body_over && !hears_of_clients(r);
 }
@@ -134,7 +146,9 @@ static void on_orphan(void *request)
     hp_exchange_t *r = request;
 
     r->conn = NULL;
-    if (r->state == HP_EXCHANGE_WAITING) {
+    if (r->tunnel) {
+        hp_exchange_abandon(r);
+    } else if (r->state == HP_EXCHANGE_WAITING) {
         hp_group_cancel(r->group, &r->waiter);
         hp_exchange_destroy(r);
     } else if (r->state == HP_EXCHANGE_RECEIVING) {
@@ -148,7 +162,12 @@ static void on_orphan(void *request)
 
 static void on_drained(void *request)
 {
-    hp_response_resume(request);
+    hp_exchange_t *r = request;
+
+    if (r->tunnel)
+        hp_tunnel_drained(r);
+    else
+        hp_response_resume(r);
 }
 
 /* -- the beginning -- */
@@ -194,7 +213,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     apr_status_t rv;
 
     if (hp_head_parse(&head, in->pairs, in->len) != APR_SUCCESS || !head.group || !head.app_root || !head.kind || !head.digest ||
-        head.content_length < 0) {
+        head.content_length < 0 || (head.upgrade && (head.chunked || head.content_length > 0))) {
         ag_log(AG_LOG_WARN, "PSG0155", "link.protocol: a request without the pairs that say which application it is for");
         answer_plainly(conn, 400, "");
         return NULL;
@@ -214,6 +233,8 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     hp_group_use(group);
     r->buffered = known->options->buffer_upload;
     r->limit = known->options->max_request_time;
+    r->idle_limit = apr_time_from_sec(known->options->websocket_idle_timeout);
+    r->uncut = !known->options->abort_websockets_on_process_shutdown;
     r->waiter.max_wait = known->options->max_request_queue_time;
     r->waiter.serve = serve;
     r->waiter.refuse = refuse;

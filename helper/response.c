@@ -2,8 +2,10 @@
 #include "apr-glue/log.h"
 #include "helper/cookie.h"
 #include "helper/oob.h"
+#include "helper/tunnel.h"
 #include <apr_strings.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -155,11 +157,25 @@ static void pass_on(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_si
         throttle(r);
 }
 
-static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *body, apr_size_t len)
+/* The fields that we add, malloc'ed, or NULL: those of the protocol that is switched to (lines, or ""), and a cookie for visitors whose own does not
+ * name this process already. */
+static char *make_fields(const hp_exchange_t *r, const char *protocol)
 {
-    /* A visitor whose cookie names this process already needs none. */
     char *cookie = r->cookie && r->process->sticky_id != r->waiter.sticky ? hp_cookie_field(r->cookie, r->process->sticky_id) : NULL;
-    apr_size_t room = HP_HEAD_ROOM(head_len) + (cookie ? strlen(cookie) : 0), used;
+    char *fields;
+
+    if (!*protocol)
+        return cookie;
+    if (asprintf(&fields, "%s%s", protocol, cookie ? cookie : "") < 0)
+        abort();
+    free(cookie);
+    return fields;
+}
+
+static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *protocol, const char *body, apr_size_t len)
+{
+    char *fields = make_fields(r, protocol);
+    apr_size_t room = HP_HEAD_ROOM(head_len) + (fields ? strlen(fields) : 0), used;
     char small[8192], *out = room <= sizeof small ? small : malloc(room);
     const char *mark = r->ctx->settings->show_version ? "mod_passenger " AG_VERSION : "mod_passenger";
     pieces_t pieces;
@@ -173,12 +189,34 @@ static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_siz
         hp_oob_ask(r->process);
     ag_chunk_init(&r->chunks);
     pieces.n = pieces.nheads = 0;
-    used = hp_head_write(out, head, r->framing, !r->body_over, mark, cookie ? cookie : "");
-    free(cookie);
+    used = hp_head_write(out, head, r->framing, !r->body_over, mark, fields ? fields : "");
+    free(fields);
     add_piece(r, &pieces, out, used);
-    pass_on(r, &pieces, body, len);
+    if (*protocol) {
+        write_pieces(r, &pieces);
+        hp_tunnel_begin(r, body, len);
+    } else {
+        pass_on(r, &pieces, body, len);
+    }
     if (out != small)
         free(out);
+}
+
+/* Only to the protocol that was asked for. */
+static void switch_protocol(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *data, apr_size_t len)
+{
+    const char *asked = hp_process_work_value(&r->waiter.work, "HTTP_UPGRADE");
+    char protocol[512];
+
+    for (int i = 0; i < head->nfields; i++) {
+        const ag_http_head_field_t *field = &head->fields[i];
+        if (ag_http_head_is(field, "upgrade") && field->value_len == strlen(asked) && strncasecmp(field->value, asked, field->value_len) == 0) {
+            snprintf(protocol, sizeof protocol, "Upgrade: %s\r\nConnection: Upgrade\r\n", asked);
+            begin_response(r, head, head_len, protocol, data, len);
+            return;
+        }
+    }
+    hp_exchange_fail(r, "app.protocol: it switched to another protocol than was asked for, or did not say to which", 0);
 }
 
 static void more_response(hp_exchange_t *r, const char *data, apr_size_t len)
@@ -223,12 +261,14 @@ static void take_head(hp_exchange_t *r, const char *data, apr_size_t len)
         ag_log(AG_LOG_ERROR, "PSG0152", "app.protocol: %s: %s; it begins with: %.64s", hp_group_name(r->group), reason,
                apr_pstrmemdup(r->process->p, data, len < 64 ? len : 64));
         hp_exchange_fail(r, "app.protocol: its response is not HTTP", 0);
-    } else if (r->ctx->head->status == 101) {
+    } else if (r->ctx->head->status == 101 && !r->upgrade) {
         hp_exchange_fail(r, "app.protocol: it switched protocols, which nobody asked for", 0);
     } else if (!r->conn) {
         hp_exchange_abandon(r); /* the connection is closed under it, so that it stops soon */
+    } else if (r->ctx->head->status == 101) {
+        switch_protocol(r, r->ctx->head, head_len, data + head_len, len - head_len);
     } else {
-        begin_response(r, r->ctx->head, head_len, data + head_len, len - head_len);
+        begin_response(r, r->ctx->head, head_len, "", data + head_len, len - head_len);
     }
 }
 

@@ -165,7 +165,7 @@ typedef struct {
     apr_time_t now;
     json_t *list;            /* what is being filled */
     json_int_t processes, queued, serving;
-    json_t *app, *states[2]; /* of the requests below: whose they are; "serving" and "waiting" */
+    json_t *app; /* whose the requests below are */
     pid_t pid;
 } walk_t;
 
@@ -363,7 +363,7 @@ static void add_work(walk_t *walk, const hp_process_work_t *work, int waiting)
     apr_size_t len;
 
     put(object, "app", json_incref(walk->app));
-    put(object, "state", json_incref(walk->states[waiting]));
+    put(object, "state", string(waiting ? "waiting" : work->tunnel ? "tunnel" : "serving"));
     put(object, "pid", waiting ? json_null() : json_integer(walk->pid));
     put(object, "age", json_real(seconds(walk->now - work->since)));
     for (apr_size_t i = 0; i < AG_LEN(shown); i++) {
@@ -403,12 +403,10 @@ static void add_requests(hp_group_t *group, void *baton)
 
 json_t *hp_status_requests(hp_pool_t *pool, const hp_status_viewer_t *viewer)
 {
-    walk_t walk = {.viewer = viewer, .now = ag_loop_now(), .list = needed(json_array()), .states = {string("serving"), string("waiting")}};
+    walk_t walk = {.viewer = viewer, .now = ag_loop_now(), .list = needed(json_array())};
     json_t *object = needed(json_object());
 
     hp_pool_each(pool, add_requests, &walk);
-    json_decref(walk.states[0]);
-    json_decref(walk.states[1]);
     put(object, "requests", walk.list);
     return object;
 }

@@ -221,7 +221,9 @@ static apr_status_t open_http(hp_exchange_t *r, opening_t *o, const char **preas
     apr_size_t len;
     apr_status_t rv;
 
-    if (r->chunked)
+    if (r->upgrade)
+        body = HP_HTTP_OUT_UPGRADE;
+    else if (r->chunked)
         body = r->buffered ? r->body_total : HP_HTTP_OUT_CHUNKED;
     else if (r->had_body || hp_head_pair(pairs, r->fields_len, "CONTENT_LENGTH"))
         body = r->body_total + r->body_left;

@@ -8,6 +8,7 @@
 #include "mod_passenger/helper.h"
 #include "mod_passenger/request.h"
 #include "mod_passenger/response.h"
+#include "mod_passenger/upgrade.h"
 
 #include <apr_portable.h>
 #include <http_core.h>
@@ -26,6 +27,7 @@ typedef enum {
     READ_HEAD,
     READ_BODY,
     PUSH, /* the client has not taken yet what it was sent */
+    TUNNEL, /* after 101 */
     FINISHED
 } state_t;
 
@@ -33,7 +35,8 @@ typedef enum {
 typedef enum {
     GO_ON,        /* nothing: call->state says what is next */
     WANT_BACKEND, /* call->events on the link, or the time call->pause when there is no link yet */
-    WANT_CLIENT   /* call->client_events on the client's connection */
+    WANT_CLIENT,  /* call->client_events on the client's connection */
+    WANT_EITHER   /* both, whichever comes first; without a limit */
 } step_t;
 
 typedef struct mp_handler_call_t {
@@ -67,6 +70,7 @@ typedef struct mp_handler_call_t {
     int unsound;           /* the link must not be used again */
     int deserted;          /* the client left; the core was told, and may drop the request */
     mp_response_t response;
+    mp_upgrade_t upgrade;
 } call_t;
 
 static step_t finish(call_t *call, int result)
@@ -123,6 +127,7 @@ static step_t step_open(call_t *call)
     }
     call->body_length = !call->body.present ? MP_REQUEST_NO_BODY : call->body.length >= 0 ? call->body.length : MP_REQUEST_ANY_BODY;
     mp_conf_wire(&call->request.wire, call->r, call->app->env);
+    call->request.upgrade = mp_upgrade_wanted(call->r);
     rc = mp_request_build(&call->request, call->r, call->app, call->body_length);
     if (rc != OK)
         return finish(call, rc);
@@ -282,6 +287,13 @@ static step_t override(call_t *call)
     return finish(call, response->overridden);
 }
 
+static step_t begin_tunnel(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
+{
+    mp_upgrade_begin(&call->upgrade, call->r, call->link, head, head_len);
+    call->state = TUNNEL;
+    return GO_ON;
+}
+
 static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
 {
     request_rec *r = call->r;
@@ -299,6 +311,8 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
         return again(call);
     }
     mp_link_learn(call->link, call->request.wire.digest);
+    if (head->status == HTTP_SWITCHING_PROTOCOLS && call->request.upgrade)
+        return begin_tunnel(call, head, head_len);
     call->unsound |= head->close || !call->body.ended;
     if (!call->body.ended && !mp_body_rest_is_small(&call->body))
         r->connection->keepalive = AP_CONN_CLOSE;
@@ -408,9 +422,29 @@ static step_t step_read_body(call_t *call)
     return finish(call, mp_response_break(response));
 }
 
+static step_t step_tunnel(call_t *call)
+{
+    apr_status_t rv = mp_upgrade_step(&call->upgrade, call->link);
+
+    if (rv == APR_SUCCESS)
+        return GO_ON;
+    if (APR_STATUS_IS_EAGAIN(rv)) {
+        call->events = call->upgrade.link_events;
+        call->client_events = call->upgrade.client_events;
+        return WANT_EITHER;
+    }
+    MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG1600", "the tunnel is over: %s",
+            APR_STATUS_IS_EOF(rv) ? "both sides have ended" : "the client is gone");
+    mp_calm_end(call->r->connection);
+    if (mp_link_pool_stopping(call->links))
+        call->r->connection->aborted = 1; /* there is no time to wait for the client's end */
+    return finish(call, OK);
+}
+
 static step_t (*const steps[])(call_t *call) = {
     [OPEN] = step_open,           [CONNECT] = step_connect,     [SEND] = step_send, [SEND_BODY] = step_send_body,
     [READ_HEAD] = step_read_head, [READ_BODY] = step_read_body, [PUSH] = step_push,
+    [TUNNEL] = step_tunnel,
 };
 
 /* The client's descriptor, or -1 where it is shared with other requests (HTTP/2) or there is none. */
@@ -452,12 +486,12 @@ int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)
         return 0;
     /* What the link says is looked at when there is room for it. */
     want->link = call->state == PUSH ? NULL : call->link;
-    want->link_events = step == WANT_BACKEND ? call->events : POLLIN;
+    want->link_events = step == WANT_CLIENT ? POLLIN : call->events;
     want->pause = call->link || step == WANT_CLIENT ? 0 : call->pause;
     /* A client that still uploads may close its side after it, and is found out by reading. */
     if (step == WANT_BACKEND)
         call->client_events = (call->state == READ_HEAD || call->state == READ_BODY) && !call->deserted ? POLLRDHUP : 0;
-    want->client_fd = call->client_events ? call->client_fd : -1;
+    want->client_fd = !call->client_events ? -1 : step == WANT_EITHER ? call->upgrade.client_fd : call->client_fd;
     want->client_events = call->client_events;
     want->deadline = step == WANT_CLIENT ? call->deadline : 0;
     return 1;

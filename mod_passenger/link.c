@@ -353,6 +353,13 @@ void mp_link_give_up(const mp_link_t *link)
     shutdown(link->fd, SHUT_WR);
 }
 
+int mp_link_gone(const mp_link_t *link)
+{
+    struct pollfd fd = {.fd = link->fd};
+
+    return poll(&fd, 1, 0) > 0;
+}
+
 int mp_link_knows(const mp_link_t *link, const char *digest)
 {
     unsigned i, n = link->ndigests < AG_LEN(link->digests) ? link->ndigests : (unsigned) AG_LEN(link->digests);

@@ -81,8 +81,11 @@ mp_link_wait_t mp_link_wait(const mp_link_want_t *want, int timeout_ms);
 /* Waits while there is no link. */
 void mp_link_pause(apr_interval_time_t pause);
 
-/* Tells the core that the client is gone. */
+/* Tells the core that nothing more comes from the client. */
 void mp_link_give_up(const mp_link_t *link);
+
+/* 1 if the core has closed the link, not only ended its half. */
+int mp_link_gone(const mp_link_t *link);
 
 /* Which options (by their digest, 16 hex digits) this link's core has shown to know. */
 int mp_link_knows(const mp_link_t *link, const char *digest);

@@ -245,6 +245,12 @@ static void put_meta(buf_t *b, request_rec *r, const mp_map_app_t *app, apr_int6
         PAIR(b, "HTTP_TRANSFER_ENCODING", "chunked");
 }
 
+static void put_upgrade(buf_t *b, const char *protocol)
+{
+    PAIR(b, "HTTP_CONNECTION", "Upgrade");
+    PAIR(b, "HTTP_UPGRADE", protocol);
+}
+
 static void put_env(buf_t *b, request_rec *r)
 {
     const apr_array_header_t *table = apr_table_elts(r->subprocess_env);
@@ -271,6 +277,8 @@ int mp_request_build(mp_request_t *req, request_rec *r, const mp_map_app_t *app,
     PAIR_LEN(&b, "PATH_INFO", target.path_info, target.path_info_len);
     put_meta(&b, r, app, body);
     put_fields(&b, r);
+    if (req->upgrade)
+        put_upgrade(&b, req->upgrade);
     req->env_at = b.len;
     put_env(&b, r);
     if (req->env_at == b.len)
@@ -307,6 +315,8 @@ int mp_request_address(mp_request_t *req, request_rec *r, const mp_map_app_t *ap
         PAIR(&b, AG_LINK_OPTIONS, mp_conf_wire_packed(&req->wire, r->pool));
     if (body == MP_REQUEST_ANY_BODY)
         PAIR(&b, AG_LINK_CHUNKED, "1");
+    if (req->upgrade)
+        PAIR(&b, AG_LINK_UPGRADE, "1");
     if (req->env_at)
         PAIR_LEN(&b, AG_LINK_ENV_AT, number, decimal(number, req->env_at));
     /* The netstring's length goes right before what it counts. */
