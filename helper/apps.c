@@ -3,6 +3,7 @@
 #include "apr-glue/log.h"
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
+#include "helper/birth.h"
 #include "helper/msg.h"
 #include "helper/strays.h"
 #include "helper/upgrade.h"
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,9 +27,11 @@ typedef struct {
     uint64_t id; /* first: it is the hash key */
     hp_apps_t *apps;
     apr_pool_t *p;
-    pid_t pid;
+    pid_t pid; /* 0: it is not born yet */
     unsigned long long started;
     int in, out, sock; /* its input's write end, its output's read end, its socket (O_PATH); in is -1 once closed */
+    int forks;         /* where it takes orders to fork, if it may become a preloader; else -1 */
+    hp_birth_t *birth;
     const void *spec, *note;
     apr_size_t spec_len, note_len; /* note_len 0: its start has not succeeded yet */
     apr_pool_t *note_pool;
@@ -51,11 +55,21 @@ struct hp_apps_t {
     void *on_exit_baton;
 };
 
-static int lives(void *baton, uint64_t id)
+static int known(const hp_apps_t *apps, pid_t pid)
+{
+    for (apr_hash_index_t *hi = apr_hash_first(NULL, apps->apps); hi; hi = apr_hash_next(hi)) {
+        const app_t *app = apr_hash_this_val(hi);
+        if (app->pid == pid)
+            return 1;
+    }
+    return 0;
+}
+
+static int lives(void *baton, uint64_t id, pid_t pid)
 {
     const hp_apps_t *apps = baton;
 
-    return apr_hash_get(apps->apps, &id, sizeof id) != NULL;
+    return apr_hash_get(apps->apps, &id, sizeof id) != NULL || known(apps, pid);
 }
 
 hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, gid_t core_gid, apr_pool_t *p)
@@ -93,6 +107,23 @@ static void tell_exited(hp_apps_t *apps, uint64_t id, int status, apr_pool_t *pt
         hp_chan_send(apps->core, f, NULL, 0);
 }
 
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static void discard(app_t *app)
+{
+    hp_birth_destroy(&app->birth);
+    close_fd(app->in);
+    close_fd(app->out);
+    close_fd(app->sock);
+    close_fd(app->forks);
+    apr_hash_set(app->apps->apps, &app->id, sizeof app->id, NULL);
+    apr_pool_destroy(app->p);
+}
+
 /* For a socket of the application's own making: the prepare role makes it where it is needed. */
 static const char *folder_of(const app_t *app)
 {
@@ -108,13 +139,8 @@ static void on_app_exit(void *baton, pid_t pid, int status)
     kill(-pid, SIGKILL);
     hp_instance_forget(apps->instance, pid, app->started);
     hp_instance_drop(apps->instance, strrchr(folder_of(app), '/') + 1);
-    if (app->in >= 0)
-        close(app->in);
-    close(app->out);
-    close(app->sock);
-    apr_hash_set(apps->apps, &app->id, sizeof app->id, NULL);
     tell_exited(apps, app->id, status, app->p);
-    apr_pool_destroy(app->p);
+    discard(app);
     hp_strays_look(apps->strays);
     if (apps->on_exit)
         apps->on_exit(apps->on_exit_baton);
@@ -159,96 +185,210 @@ static apr_status_t make_orders(const hp_apps_t *apps, const app_t *app, int *pf
     return rv;
 }
 
-/* Descriptors in the order that the prepare role and every loader expect: input, output twice, socket, orders. */
-static apr_status_t start(hp_apps_t *apps, app_t *app)
-{
-    int in[2] = {-1, -1}, out[2] = {-1, -1}, listener = -1, orders = -1;
-    const char *argv[] = {apps->self, "prepare", folder_of(app), apr_psprintf(app->p, "%lu", (unsigned long)apps->core_gid), NULL};
-    ag_child_t child = {.argv = argv, .nfds = 5};
-    apr_status_t rv = APR_SUCCESS;
+/* The process's ends of its descriptors, in the order that it gets them. */
+typedef struct {
+    int in, out, listener;
+} ends_t;
 
-    if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
+static void close_ends(const ends_t *ends)
+{
+    close_fd(ends->in);
+    close_fd(ends->out);
+    close_fd(ends->listener);
+}
+
+/* What is made belongs to `app` and `pends`, failure or not. */
+static apr_status_t make_fds(app_t *app, ends_t *pends)
+{
+    int in[2], out[2];
+
+    if (pipe2(in, O_CLOEXEC))
+        return errno;
+    pends->in = in[0];
+    app->in = in[1];
+    if (pipe2(out, O_CLOEXEC))
+        return errno;
+    app->out = out[0];
+    pends->out = out[1];
+    return make_socket(app->apps, app->id, &pends->listener, &app->sock, app->p);
+}
+
+/* Descriptors in the order that the prepare role and every loader expect: input, output twice, socket, orders. */
+static apr_status_t start(hp_apps_t *apps, app_t *app, int preload)
+{
+    int orders = -1, forks[2] = {-1, -1};
+    ends_t ends = {-1, -1, -1};
+    const char *argv[] = {apps->self, "prepare", folder_of(app), apr_psprintf(app->p, "%lu", (unsigned long)apps->core_gid), NULL};
+    ag_child_t child = {.argv = argv, .nfds = preload ? 6 : 5};
+    apr_status_t rv;
+
+    if (APR_SUCCESS != (rv = make_fds(app, &ends)) || APR_SUCCESS != (rv = make_orders(apps, app, &orders)))
+        goto leave;
+    if (preload && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, forks)) {
         rv = errno;
         goto leave;
     }
-    if (APR_SUCCESS != (rv = make_socket(apps, app->id, &listener, &app->sock, app->p)) || APR_SUCCESS != (rv = make_orders(apps, app, &orders)))
-        goto leave;
-    child.fds[0] = in[0];
-    child.fds[1] = child.fds[2] = out[1];
-    child.fds[3] = listener;
+    app->forks = forks[0];
+    child.fds[0] = ends.in;
+    child.fds[1] = child.fds[2] = ends.out;
+    child.fds[3] = ends.listener;
     child.fds[4] = orders;
+    child.fds[5] = forks[1];
     hp_strays_mark(apps->strays, app->id);
     rv = ag_child_start(&child, &app->pid);
     hp_strays_mark(apps->strays, 0);
-    if (rv != APR_SUCCESS)
-        goto leave;
-    app->in = in[1];
-    app->out = out[0];
-    in[1] = out[0] = -1;
 
 leave:
-    for (int i = 0; i < 2; i++) {
-        if (in[i] >= 0)
-            close(in[i]);
-        if (out[i] >= 0)
-            close(out[i]);
-    }
-    if (listener >= 0)
-        close(listener);
-    if (orders >= 0)
-        close(orders);
-    if (rv != APR_SUCCESS && app->sock >= 0)
-        close(app->sock);
+    close_ends(&ends);
+    close_fd(orders);
+    close_fd(forks[1]);
     return rv;
 }
 
-static void refuse(hp_apps_t *apps, const app_t *app, apr_status_t rv)
+static void refuse(app_t *app, const char *sentence)
 {
     ag_frame_t *f = ag_frame_create(app->p, HP_MSG_REFUSED);
 
     ag_frame_put_u64(f, app->id);
-    ag_frame_put_str(f, apr_psprintf(app->p, "the system could not start a process: %s", ag_text_error(app->p, rv)));
-    hp_chan_send(apps->core, f, NULL, 0);
+    ag_frame_put_str(f, sentence);
+    if (app->apps->core)
+        hp_chan_send(app->apps->core, f, NULL, 0);
+    discard(app);
 }
 
-void hp_apps_spawn(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t len)
+static void refuse_error(app_t *app, apr_status_t rv)
+{
+    refuse(app, apr_psprintf(app->p, "the system could not start a process: %s", ag_text_error(app->p, rv)));
+}
+
+/* NULL if the id is not new: it names one process for ever. */
+static app_t *make(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t len)
 {
     apr_pool_t *p;
     app_t *app;
-    ag_frame_t *f;
-    apr_status_t rv = APR_SUCCESS;
 
     if (id < apps->next_id)
-        return; /* an id names one process for ever */
+        return NULL;
     apps->next_id = id + 1;
     apr_pool_create(&p, apps->p);
     app = apr_pcalloc(p, sizeof *app);
     app->id = id;
     app->apps = apps;
     app->p = p;
-    app->in = app->out = app->sock = -1;
+    app->in = app->out = app->sock = app->forks = -1;
     app->spec = apr_pmemdup(p, spec, len);
     app->spec_len = len;
-    if (!hp_instance_intact(apps->instance))
-        rv = hp_instance_remake(apps->instance);
-    if (rv == APR_SUCCESS)
-        rv = start(apps, app);
-    if (rv != APR_SUCCESS) {
-        refuse(apps, app, rv);
-        apr_pool_destroy(p);
-        return;
-    }
-    app->started = hp_instance_note(apps->instance, app->pid);
     apr_hash_set(apps->apps, &app->id, sizeof app->id, app);
+    return app;
+}
+
+/* It is there: the reaper, the core and a watchdog after us must know it. */
+static void introduce(app_t *app)
+{
+    hp_apps_t *apps = app->apps;
+    ag_frame_t *f = ag_frame_create(app->p, HP_MSG_SPAWNED);
+
+    app->started = hp_instance_note(apps->instance, app->pid);
     ag_loop_child(apps->loop, app->pid, on_app_exit, app);
-    f = ag_frame_create(p, HP_MSG_SPAWNED);
-    ag_frame_put_u64(f, id);
+    ag_frame_put_u64(f, app->id);
     ag_frame_put_u32(f, (uint32_t)app->pid);
     hp_chan_send(apps->core, f, (int[]){app->in, app->out, app->sock}, 3);
 }
 
+static apr_status_t folder_there(const hp_apps_t *apps)
+{
+    return hp_instance_intact(apps->instance) ? APR_SUCCESS : hp_instance_remake(apps->instance);
+}
+
+void hp_apps_spawn(hp_apps_t *apps, uint64_t id, int preload, const void *spec, apr_size_t len)
+{
+    app_t *app = make(apps, id, spec, len);
+    apr_status_t rv;
+
+    if (!app)
+        return;
+    if (APR_SUCCESS != (rv = folder_there(apps)) || APR_SUCCESS != (rv = start(apps, app, preload)))
+        refuse_error(app, rv);
+    else
+        introduce(app);
+}
+
+/* -- by a preloader -- */
+
+static void on_birth(void *baton, pid_t pid, const char *reason)
+{
+    app_t *app = baton;
+
+    if (!reason && known(app->apps, pid))
+        reason = "it is another process of the application's already";
+    if (reason) {
+        refuse(app, apr_psprintf(app->p, "the preloader did not bring the process: %s", reason));
+        return;
+    }
+    app->pid = pid;
+    introduce(app);
+    hp_birth_answer(app->birth, hp_strays_number(app->id));
+    hp_birth_destroy(&app->birth);
+}
+
+/* So that the application can open /dev/stdin, /dev/stdout and /dev/stderr, as the prepare role sees to it otherwise. */
+static void give_away(const ends_t *ends, const hp_birth_facts_t *owner)
+{
+    if (geteuid() != 0)
+        return;
+    (void)!fchown(ends->in, owner->uid, owner->gid);
+    (void)!fchown(ends->out, owner->uid, owner->gid);
+}
+
+static apr_status_t order_birth(app_t *app, const app_t *preloader)
+{
+    ends_t ends = {-1, -1, -1};
+    hp_birth_facts_t facts;
+    hp_birth_order_t order = {.channel = preloader->forks};
+    apr_status_t rv;
+
+    /* It can't have been reaped: then it would not be in our list. */
+    if (APR_SUCCESS != (rv = hp_birth_look(&facts, preloader->pid)) || APR_SUCCESS != (rv = folder_there(app->apps)) ||
+        APR_SUCCESS != (rv = make_fds(app, &ends)))
+        goto leave;
+    if (facts.uid == 0 && geteuid() == 0) {
+        rv = EPERM; /* it is not the application's yet */
+        goto leave;
+    }
+    give_away(&ends, &facts);
+    order.uid = facts.uid;
+    order.fds[0] = ends.in;
+    order.fds[1] = ends.out;
+    order.fds[2] = ends.listener;
+    rv = hp_birth_create(&app->birth, app->apps->loop, &order, on_birth, app, app->p);
+
+leave:
+    close_ends(&ends);
+    return rv;
+}
+
+void hp_apps_fork(hp_apps_t *apps, uint64_t id, uint64_t by, const void *spec, apr_size_t len)
+{
+    const app_t *preloader = apr_hash_get(apps->apps, &by, sizeof by);
+    app_t *app = make(apps, id, spec, len);
+    apr_status_t rv;
+
+    if (!app)
+        return;
+    if (!preloader || preloader->forks < 0)
+        refuse(app, "the preloader is gone");
+    else if (APR_SUCCESS != (rv = order_birth(app, preloader)))
+        refuse(app, apr_psprintf(app->p, "the preloader cannot be told to fork: %s", ag_text_error(app->p, rv)));
+}
+
+/* -- to the end -- */
+
 static void signal_app(app_t *app, uint32_t what)
 {
+    if (app->pid == 0) {
+        refuse(app, "it is not wanted any more");
+        return;
+    }
     if (what == HP_MSG_SIGNAL_STACK) {
         kill(app->pid, SIGQUIT);
         return;
@@ -310,27 +450,34 @@ static void adopt(const hp_apps_t *apps, const app_t *app)
 void hp_apps_core(hp_apps_t *apps, hp_chan_t *core)
 {
     apps->core = core;
-    for (apr_hash_index_t *hi = core ? apr_hash_first(NULL, apps->apps) : NULL; hi; hi = apr_hash_next(hi)) {
+    for (apr_hash_index_t *hi = apr_hash_first(NULL, apps->apps); hi; hi = apr_hash_next(hi)) {
         app_t *app = apr_hash_this_val(hi);
-        if (app->note_len > 0 && app->in >= 0)
+        if (core && app->note_len > 0 && app->in >= 0)
             adopt(apps, app);
-        else
+        else if (core || app->pid == 0)
             signal_app(app, HP_MSG_SIGNAL_KILL);
     }
 }
 
 void hp_apps_save(const hp_apps_t *apps, ag_frame_t *state)
 {
+    uint32_t born = 0;
+
+    for (apr_hash_index_t *hi = apr_hash_first(NULL, apps->apps); hi; hi = apr_hash_next(hi))
+        born += ((const app_t *)apr_hash_this_val(hi))->pid != 0;
     ag_frame_put_u64(state, apps->next_id);
-    ag_frame_put_u32(state, apr_hash_count(apps->apps));
+    ag_frame_put_u32(state, born);
     for (apr_hash_index_t *hi = apr_hash_first(NULL, apps->apps); hi; hi = apr_hash_next(hi)) {
         const app_t *app = apr_hash_this_val(hi);
+        if (app->pid == 0)
+            continue; /* it ends itself without an answer */
         ag_frame_put_u64(state, app->id);
         ag_frame_put_u32(state, (uint32_t)app->pid);
         ag_frame_put_u64(state, app->started);
         hp_upgrade_put_fd(state, app->in);
         hp_upgrade_put_fd(state, app->out);
         hp_upgrade_put_fd(state, app->sock);
+        hp_upgrade_put_fd(state, app->forks);
         ag_frame_put_bytes(state, app->spec, app->spec_len);
         ag_frame_put_bytes(state, app->note, app->note_len);
     }
@@ -355,6 +502,7 @@ void hp_apps_restore(hp_apps_t *apps, ag_frame_reader_t *in)
         app->in = hp_upgrade_get_fd(in);
         app->out = hp_upgrade_get_fd(in);
         app->sock = hp_upgrade_get_fd(in);
+        app->forks = hp_upgrade_get_fd(in);
         bytes = ag_frame_get_bytes(in, &app->spec_len);
         app->spec = bytes ? apr_pmemdup(p, bytes, app->spec_len) : NULL;
         bytes = ag_frame_get_bytes(in, &app->note_len);

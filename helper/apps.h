@@ -17,8 +17,9 @@ void hp_apps_settings(hp_apps_t *apps, const void *settings, apr_size_t len);
 /* A core to talk to, or NULL. The new one is told of every process whose start the old one saw succeed; the others are ended. */
 void hp_apps_core(hp_apps_t *apps, hp_chan_t *core);
 
-/* Orders of the core. Ids that are not known are ignored: the process is gone. */
-void hp_apps_spawn(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t len);
+/* Orders of the core. Ids that are not known are ignored: the process is gone. `preload`: it may become a preloader; `by`: the one that forks. */
+void hp_apps_spawn(hp_apps_t *apps, uint64_t id, int preload, const void *spec, apr_size_t len);
+void hp_apps_fork(hp_apps_t *apps, uint64_t id, uint64_t by, const void *spec, apr_size_t len);
 void hp_apps_signal(hp_apps_t *apps, uint64_t id, uint32_t what);
 void hp_apps_note(hp_apps_t *apps, uint64_t id, const void *note, apr_size_t len);
 

@@ -35,6 +35,13 @@ void hp_choice_take(hp_choice_t *choice, const hp_choice_line_t *line, apr_pool_
            line->app_root, choice->path, choice->rule, *choice->note ? ": " : "", choice->note);
 }
 
+void hp_choice_copy(hp_choice_t *choice, const hp_choice_t *from, apr_pool_t *p)
+{
+    choice->path = apr_pstrdup(p, from->path);
+    choice->rule = apr_pstrdup(p, from->rule);
+    choice->note = apr_pstrdup(p, from->note);
+}
+
 const char *hp_choice_blame(const hp_choice_t *choice, const char *sentence, apr_pool_t *p)
 {
     return choice->path && *choice->note ? apr_psprintf(p, "%s (%s; %s was used)", sentence, choice->note, choice->path) : sentence;

@@ -24,6 +24,9 @@ const char *hp_choice_line(const hp_hints_found_t *found, apr_pool_t *p);
 /* What stands behind the word, of process `pid` of an application, is kept and logged; a line that is no such line changes nothing. */
 void hp_choice_take(hp_choice_t *choice, const hp_choice_line_t *line, apr_pool_t *p);
 
+/* A process that was forked runs what its preloader runs. */
+void hp_choice_copy(hp_choice_t *choice, const hp_choice_t *from, apr_pool_t *p);
+
 /* The sentence about a start that failed, with the note if there is one. */
 const char *hp_choice_blame(const hp_choice_t *choice, const char *sentence, apr_pool_t *p);
 

@@ -9,7 +9,7 @@ static void put_key(apr_array_header_t *text, const char *key, const char *value
     APR_ARRAY_PUSH(text, const char *) = apr_pstrcat(text->pool, key, ": ", value && !value[strcspn(value, "\r\n")] ? value : "", "\n", NULL);
 }
 
-const char *hp_greeting_make(const hp_context_t *ctx, const hp_spec_t *spec, uint64_t id, apr_pool_t *p)
+const char *hp_greeting_make(const hp_context_t *ctx, const hp_spec_t *spec, uint64_t id, int may_preload, apr_pool_t *p)
 {
     const hp_kind_t *kind = hp_kind_find(spec->kind);
     apr_array_header_t *text = apr_array_make(p, 16, sizeof(const char *));
@@ -30,6 +30,7 @@ const char *hp_greeting_make(const hp_context_t *ctx, const hp_spec_t *spec, uin
     put_key(text, "thread_count", apr_psprintf(p, "%d", spec->options->thread_count));
     put_key(text, "preload_bundler", spec->options->preload_bundler ? "1" : "0");
     put_key(text, "debugger", spec->options->debugger ? "1" : "0");
+    put_key(text, "spawn_method", may_preload ? "smart" : "direct");
     put_key(text, "generation", apr_psprintf(p, "%lu", (unsigned long)spec->generation));
     put_key(text, "gupid", apr_psprintf(p, "%lu-%" APR_UINT64_T_FMT, (unsigned long)spec->generation, (apr_uint64_t)id));
     put_key(text, "socket_fd", "3");

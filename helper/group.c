@@ -1,16 +1,16 @@
 #include "helper/group.h"
 #include "apr-glue/log.h"
 #include "helper/kind.h"
+#include "helper/meter.h"
 #include "helper/msg.h"
 #include "helper/oob.h"
+#include "helper/quiet.h"
 #include "helper/wear.h"
 #include <apr_strings.h>
 #include <string.h>
 
 #define CRASH_SOON   apr_time_from_sec(10)  /* a process that ends by itself before, without a request, counts as a failed start */
 #define NEWS_WAIT    (2 * apr_time_from_sec(1)) /* for the news of a process that takes no connections */
-#define QUIET_WAIT   apr_time_from_sec(1)   /* that a lone visitor waits for new code, when old code could answer */
-#define QUIET_QUEUE  2                      /* more than that are a crowd */
 #define OOB_LIMIT    apr_time_from_sec(60)  /* of out-of-band work, as Passenger's users know it */
 #define FORGET_AFTER apr_time_from_sec(600) /* of having neither processes nor visitors */
 
@@ -23,12 +23,11 @@ struct hp_group_t {
     hp_watch_t *watch;
     apr_time_t created, used_at; /* used_at: when a request came last */
     int users;
-    uint32_t started; /* processes so far */
+    hp_spawner_t *spawner;
 
     apr_time_t restarted_at; /* when the newest generation began */
     apr_interval_time_t boot; /* that the last process took to be ready */
-    apr_time_t quiet_until;   /* until then requests wait for a successor although others could serve; 0: they do not */
-    ag_loop_timer_t *quiet_timer;
+    hp_quiet_t quiet;
     int prestart; /* the watchdog is to be told that PassengerPreStart's requests are due */
 
     int failures;         /* starts that failed in a row */
@@ -89,9 +88,10 @@ static void on_ready(hp_process_t *process)
     hp_group_t *group = process->group;
 
     over_with_starting(group, process);
-    group->next_try = group->quiet_until = 0;
+    group->next_try = group->quiet.until = 0;
     group->member.fleet.proven = process->generation;
-    group->boot = ag_loop_now() - process->started;
+    group->boot = ag_loop_now() - process->started + hp_spawner_load_time(group->spawner);
+    hp_spawner_proven(group->spawner, process);
     hp_report_destroy(&group->failure);
     ag_log(AG_LOG_INFO, "PSG0112", "app.ready: process %ld of %s, generation %u, after %ld ms", (long)process->pid, hp_group_name(group),
            process->generation, (long)(group->boot / 1000));
@@ -137,7 +137,7 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
     if (process->generation != group->member.fleet.generation)
         return; /* nobody waits for old code */
     start_failed(group);
-    group->quiet_until = 0;
+    group->quiet.until = 0;
     report = hp_report_create(group->p, 500, "This web application could not be started", sentence, details);
     ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)",
            hp_group_name(group), sentence, report->id, (long)apr_time_sec(hp_policy_backoff(group->failures)),
@@ -179,7 +179,14 @@ static void on_back(hp_process_t *process)
     advance(process->group);
 }
 
-static const hp_process_events_t process_events = {on_ready, on_failed, on_gone, on_back};
+static void on_unborn(hp_process_t *process, const char *sentence)
+{
+    const hp_group_t *group = process->group;
+
+    hp_spawner_unborn(group->spawner, process, sentence);
+}
+
+static const hp_process_events_t process_events = {on_ready, on_failed, on_gone, on_back, on_unborn};
 
 static void count_in(hp_group_t *group, hp_process_t *process)
 {
@@ -190,23 +197,16 @@ static void count_in(hp_group_t *group, hp_process_t *process)
     group->room->used++;
 }
 
-/* The process may outlive this configuration, so it gets a copy of its own. */
 static void start_process(hp_group_t *group)
 {
-    const hp_config_t *config = &group->kept.now;
-    hp_spec_t spec = {.group = config->name, .app_root = config->app_root, .kind = config->kind, .startup_file = config->startup_file,
-                      .base_uri = config->base_uri, .author = config->author, .options = config->options,
-                      .generation = group->member.fleet.generation, .number = ++group->started};
-    hp_process_t *process;
-    apr_pool_t *p;
+    hp_process_t *process = hp_spawner_make(group->spawner, &group->kept);
 
     assert(group->room->used < group->room->max);
-    apr_pool_create(&p, group->ctx->p);
-    process = hp_process_create(group->ctx, p, hp_spec_copy(&spec, p), group, &process_events);
     process->restart_stamp = hp_watch_stamp(group->watch);
     process->counted_starting = 1;
     group->room->starting++;
     count_in(group, process);
+    hp_spawner_start(group->spawner, process);
 }
 
 /* -- the engine: called whenever something changed -- */
@@ -231,25 +231,14 @@ static void serve_queue(hp_group_t *group)
     }
 }
 
-/* Where nobody is but one visitor, most likely whoever deployed just now, new code and kept limits are worth a short wait; where a crowd is,
- * or a start takes long, nothing is worth one. */
 static void be_quiet(hp_group_t *group)
 {
-    const hp_fleet_t *fleet = &group->member.fleet;
-
-    if (hp_fleet_in_flight(fleet) > 0 || fleet->used == 0 || group->member.queue.len > QUIET_QUEUE || group->boot > QUIET_WAIT)
-        return;
-    group->quiet_until = ag_loop_now() + QUIET_WAIT;
-    ag_loop_timer_start(group->quiet_timer, QUIET_WAIT);
+    hp_quiet_begin(&group->quiet, &group->member.fleet, group->member.queue.len, group->boot);
 }
 
 static int quiet(hp_group_t *group)
 {
-    if (!group->quiet_until)
-        return 0;
-    if (ag_loop_now() >= group->quiet_until || group->member.queue.len > QUIET_QUEUE || group->member.fleet.held)
-        group->quiet_until = 0;
-    return group->quiet_until != 0;
+    return hp_quiet_lasts(&group->quiet, &group->member.fleet, group->member.queue.len);
 }
 
 /* A core that ends, or a start that has just failed, has no process to give. */
@@ -301,8 +290,8 @@ static void advance(void *baton)
     if (group->ctx->stopping || ag_loop_now() < group->next_try)
         return;
     start_what_is_wanted(group);
-    if (group->quiet_until && count(group).starting == 0)
-        group->quiet_until = 0; /* there is no room for the new code yet */
+    if (group->quiet.until && count(group).starting == 0)
+        group->quiet.until = 0; /* there is no room for the new code yet */
     if (!quiet(group))
         serve_queue(group); /* also those who waited for a process that was sent away just now */
     c = count(group);
@@ -327,15 +316,18 @@ static void restart(hp_group_t *group, int roll, const char *why)
     fleet->generation++;
     fleet->held = 0;
     group->failures = 0;
-    group->next_try = group->quiet_until = 0;
+    group->next_try = 0;
     group->restarted_at = ag_loop_now();
     group->prestart = fleet->used > 0;
     hp_config_forget(&group->kept);
+    hp_spawner_renew(group->spawner);
     hp_report_destroy(&group->failure);
     ag_log(AG_LOG_NOTICE, "PSG0115", "app.restart: %s: %s; generation %u", hp_group_name(group), why, fleet->generation);
     hp_fleet_dismiss(fleet, roll);
     if (roll)
         be_quiet(group);
+    else
+        group->quiet.until = 0;
 }
 
 static void on_news(void *baton, const hp_watch_news_t *news)
@@ -347,7 +339,7 @@ static void on_news(void *baton, const hp_watch_news_t *news)
                                                             : news->restart   ? "restart.txt was touched"
                                                                               : "the environment file changed");
     else if (news->restart || news->env)
-        group->failures = 0, group->next_try = 0;
+        hp_spawner_renew(group->spawner), group->failures = 0, group->next_try = 0;
     if (news->restart == 2)
         group->prestart = 0; /* its requests would find that file again, for ever */
     if (group->failure && news->mended && !group->member.fleet.held)
@@ -387,7 +379,7 @@ void hp_group_configure(hp_group_t *group, const hp_config_t *config)
     if (differs && group->member.fleet.used > 0)
         restart(group, 1, "its configuration changed");
     else if (differs) /* whoever corrected it need not wait */
-        group->failures = 0, group->next_try = 0;
+        hp_spawner_renew(group->spawner), group->failures = 0, group->next_try = 0;
 }
 
 /* -- life -- */
@@ -405,13 +397,14 @@ hp_group_t *hp_group_create(hp_context_t *ctx, hp_room_t *room, uint64_t cookie,
     group->created = group->used_at = ag_loop_now();
     hp_config_keep(&group->kept, config, p);
     group->watch = hp_watch_create(ctx, p, cookie, on_news, group);
-    group->quiet_timer = ag_loop_timer_pooled(ctx->loop, p, on_timer, group);
+    group->quiet.timer = ag_loop_timer_pooled(ctx->loop, p, on_timer, group);
     group->retry_timer = ag_loop_timer_pooled(ctx->loop, p, on_timer, group);
     group->member.group = group;
     group->member.advance = advance;
     group->member.min = options(group)->min_instances;
     group->member.fleet.generation = 1;
     TAILQ_INIT(&group->member.fleet.processes);
+    group->spawner = hp_spawner_create(ctx, &group->member.fleet, group, &process_events, p);
     hp_queue_init(&group->member.queue, ctx->loop, p, on_expired, group);
     hp_room_join(room, &group->member);
     return group;
@@ -420,7 +413,7 @@ hp_group_t *hp_group_create(hp_context_t *ctx, hp_room_t *room, uint64_t cookie,
 int hp_group_forgettable(const hp_group_t *group, apr_time_t now)
 {
     return group->users == 0 && group->member.fleet.used == 0 && group->member.queue.len == 0 && now >= group->next_try &&
-           now - group->used_at >= FORGET_AFTER;
+           now - group->used_at >= FORGET_AFTER && !hp_spawner_preloader(group->spawner);
 }
 
 void hp_group_destroy(hp_group_t *group)
@@ -449,7 +442,10 @@ void hp_group_adopt(hp_group_t *group, hp_process_t *process)
         fleet->generation = process->generation;
     fleet->proven = fleet->generation;
     hp_watch_inherit(group->watch, process->restart_stamp);
-    count_in(group, process);
+    if (process->handshake.preloader)
+        hp_spawner_adopt(group->spawner, process);
+    else
+        count_in(group, process);
 }
 
 /* -- requests -- */
@@ -461,7 +457,7 @@ void hp_group_submit(hp_group_t *group, hp_queue_waiter_t *waiter)
     hp_process_t *process;
 
     hp_watch_look(group->watch, &group->kept.now, group->ctx->settings->stat_throttle_rate, 1);
-    if (queue->len == 0 && !group->quiet_until && !hp_watch_pending(group->watch) &&
+    if (queue->len == 0 && !group->quiet.until && !hp_watch_pending(group->watch) &&
         (process = hp_fleet_choose(&group->member.fleet, waiter->sticky))) {
         hp_process_begin(process, &waiter->work);
         waiter->serve(waiter, process);
@@ -537,14 +533,15 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
     unsigned limit = group->ctx->settings->pool_idle_time;
     int serving = c.ready + c.outdated - c.away, least = c.held && c.min == 0 ? 1 : c.min;
 
+    hp_spawner_look(group->spawner, now, options(group)->max_preloader_idle_time);
     if (c.used == 0)
         return;
     hp_watch_look(group->watch, &group->kept.now, group->ctx->settings->stat_throttle_rate, 0);
     for (process = TAILQ_FIRST(&group->member.fleet.processes); process; process = next) {
         next = TAILQ_NEXT(process, entry);
         hp_process_note(process);
-        if (hp_process_measure_due(process, now))
-            hp_process_measure(process);
+        if (hp_meter_due(process, now))
+            hp_meter_read(process);
         hp_wear_enforce(process, options(group), hp_group_name(group));
         if (hp_process_free(process) && process->in_flight == 0 &&
             hp_policy_idle_over(now, process->last_used, limit, serving, least)) {
@@ -591,5 +588,5 @@ void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts)
         .key = config->key, .name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
         .startup_file = config->startup_file, .generation = group->member.fleet.generation, .queued = c.queued, .starting = c.starting,
         .restarting = c.outdated > 0 && !c.held, .held = c.held, .failure = group->failure, .owner = hp_watch_owner(group->watch),
-        .created = group->created, .options = config->options};
+        .created = group->created, .options = config->options, .preloader = hp_spawner_preloader(group->spawner)};
 }

@@ -4,6 +4,7 @@
 
 #include "helper/config.h"
 #include "helper/room.h"
+#include "helper/spawner.h"
 #include "helper/watch.h"
 
 typedef struct hp_group_t hp_group_t;
@@ -58,6 +59,7 @@ typedef struct {
     uint32_t generation;
     int queued, starting, restarting;
     int held;                   /* the newest code does not start; what ran before goes on serving */
+    hp_process_t *preloader;    /* or NULL */
     const hp_report_t *failure; /* of the last start, while there is no success; or NULL */
     uid_t owner;                /* of its folder; (uid_t)-1: not known */
     apr_time_t created;

@@ -75,9 +75,11 @@ static hp_handshake_event_t control(hp_handshake_t *hs, const char *text, apr_si
     case SOCKETS:
         if (len > 8 && memcmp(text, "socket: ", 8) == 0)
             return take_socket(hs, text + 8, len - 8);
+        if (is(text, len, "preloader"))
+            hs->preloader = 1;
         if (len > 0)
             return HP_HANDSHAKE_NOTHING; /* a later protocol's line */
-        if (!hs->protocol)
+        if (!hs->protocol && !hs->preloader)
             return bad(hs, "the loader is ready but has named no main socket");
         hs->state = DONE;
         return HP_HANDSHAKE_READY;

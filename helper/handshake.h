@@ -28,6 +28,7 @@ typedef struct {
     int concurrency; /* requests at once; 0: no limit */
     const char *text; /* of INTERPRETER: a part of the line */
     apr_size_t text_len;
+    int preloader;   /* it serves no requests, but forks processes that do */
 } hp_handshake_t;
 
 /* `line` without its newline. After READY every line is OUTPUT. */

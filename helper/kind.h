@@ -5,6 +5,9 @@
 #include "apr-glue/options.h"
 #include "helper/msg.h"
 
+/* Whether a loader can become a preloader, and does so if PassengerSpawnMethod says nothing. */
+typedef enum { HP_KIND_PRELOADS_NEVER, HP_KIND_PRELOADS_ASKED, HP_KIND_PRELOADS_USUALLY } hp_kind_preloads_t;
+
 typedef struct {
     const char *name;
     const char *option, *directive;  /* that name its interpreter: "python", "PassengerPython"; NULL: none does */
@@ -17,6 +20,7 @@ typedef struct {
     int oob_work;                    /* the loader knows out-of-band work */
     int alone;                       /* two processes in one folder would be in each other's way */
     int stacks;                      /* the loader writes where the application is to its log on SIGQUIT */
+    hp_kind_preloads_t preloads;
 } hp_kind_t;
 
 #define HP_KIND_GENERIC "generic" /* has a command of its own instead of interpreter and loader */

@@ -1,6 +1,6 @@
 #include "helper/pool.h"
 #include "apr-glue/log.h"
-#include "helper/msg.h"
+#include "helper/orders.h"
 #include <apr_base64.h>
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -209,20 +209,6 @@ static void adopt(hp_pool_t *pool, ag_frame_reader_t *in, const int fds[3])
         hp_group_adopt(group, process);
 }
 
-/* No descriptor was left for what the watchdog sent about a process, which is of no use without. */
-static void end_lost(hp_pool_t *pool, uint64_t id)
-{
-    apr_pool_t *ptemp;
-    ag_frame_t *f;
-
-    apr_pool_create(&ptemp, pool->ctx->p);
-    f = ag_frame_create(ptemp, HP_MSG_SIGNAL);
-    ag_frame_put_u64(f, id);
-    ag_frame_put_u32(f, HP_MSG_SIGNAL_KILL);
-    hp_chan_send(pool->ctx->watchdog, f, NULL, 0);
-    apr_pool_destroy(ptemp);
-}
-
 static void process_news(hp_process_t *process, uint32_t type, ag_frame_reader_t *in, const int *fds)
 {
     const char *sentence;
@@ -264,7 +250,7 @@ int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const in
         if (nfds == 3)
             adopt(pool, in, fds);
         else
-            end_lost(pool, ag_frame_get_u64(in));
+            hp_orders_signal(pool->ctx, ag_frame_get_u64(in), HP_MSG_SIGNAL_KILL); /* of no use without its descriptors */
         return 1;
     case HP_MSG_SPAWNED:
     case HP_MSG_REFUSED:
@@ -272,7 +258,7 @@ int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const in
         id = ag_frame_get_u64(in);
         process = hp_process_find(pool->ctx, id);
         if (process && type == HP_MSG_SPAWNED && nfds != 3) {
-            end_lost(pool, id);
+            hp_orders_signal(pool->ctx, id, HP_MSG_SIGNAL_KILL);
             hp_process_refused(process, "the helper has no file descriptor left for it (fd.exhausted)");
         } else if (process) {
             process_news(process, type, in, fds);

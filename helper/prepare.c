@@ -31,6 +31,8 @@
 #define SOCKET_FD 3
 #define ORDERS_FD 4
 #define ENV_FILE_MAX (256 * 1024)
+#define FORKS_FD  5 /* if it may become a preloader */
+#define LAST_FD   5
 
 typedef struct {
     apr_pool_t *p;
@@ -400,7 +402,8 @@ static __attribute__((noreturn)) void run(prepare_t *w)
     const char *const *direct, *const *shell_env, *const *shell;
     hp_env_t env;
 
-    ag_child_close_from(SOCKET_FD + 1);
+    /* A preloader finds its orders where the helper's were. */
+    ag_child_close_from(dup2(FORKS_FD, ORDERS_FD) < 0 ? ORDERS_FD : ORDERS_FD + 1);
     direct = w->kind->loader ? loader_command(w) : own_command(w);
     source.interpreter = w->interpreter.env;
     source.bin = w->interpreter.bin;
@@ -420,7 +423,7 @@ int hp_prepare_run(const char *folder, const char *gid)
 {
     prepare_t w = {.folder = folder};
 
-    ag_child_close_from(ORDERS_FD + 1);
+    ag_child_close_from(LAST_FD + 1);
     umask(022);
     apr_pool_create(&w.p, NULL);
     read_orders(&w);

@@ -3,9 +3,8 @@
 #include "helper/cause.h"
 #include "helper/greeting.h"
 #include "helper/kind.h"
-#include "helper/msg.h"
+#include "helper/orders.h"
 #include "helper/own_socket.h"
-#include "helper/usage.h"
 #include <apr_strings.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,10 +14,9 @@
 #include <unistd.h>
 
 #define EXIT_NEWS_LIMIT apr_time_from_sec(1) /* for the news that an unreachable process has simply ended */
+#define FORK_LIMIT apr_time_from_sec(10) /* for a preloader to fork: 1 GiB takes 20 ms */
 #define STACK_TIME   (apr_time_from_sec(1) / 5) /* for a process that hangs to write where it is */
 #define STUCK_LIMIT  apr_time_from_sec(60) /* for the other requests in it */
-#define MEASURE_LEAST (apr_time_from_sec(1) / 2) /* processor time is counted in ticks of 10 ms */
-#define MEASURE_ANYHOW apr_time_from_sec(30)
 #define FINISH_LIMIT apr_time_from_sec(60) /* for the application to end by itself, as Passenger's users know it */
 
 static void transit(hp_process_t *process, hp_process_state_t to, const char *why)
@@ -40,23 +38,8 @@ static void close_idle(hp_process_t *process)
         process->close_idle_links(process);
 }
 
-static void order(hp_process_t *process, uint32_t type, uint32_t what)
+void hp_process_fail(hp_process_t *process, const char *sentence, const char *details)
 {
-    apr_pool_t *ptemp;
-    ag_frame_t *f;
-
-    apr_pool_create(&ptemp, process->p);
-    f = ag_frame_create(ptemp, type);
-    ag_frame_put_u64(f, process->id);
-    if (type == HP_MSG_SIGNAL)
-        ag_frame_put_u32(f, what);
-    hp_chan_send(process->ctx->watchdog, f, NULL, 0);
-    apr_pool_destroy(ptemp);
-}
-
-static void fail(hp_process_t *process, const char *sentence)
-{
-    const char *details = process->error.len ? process->error.bytes : process->words.bytes;
     apr_size_t len = strlen(sentence);
 
     if (process->failed)
@@ -69,6 +52,11 @@ static void fail(hp_process_t *process, const char *sentence)
     process->events->failed(process, sentence, details);
 }
 
+static void fail(hp_process_t *process, const char *sentence)
+{
+    hp_process_fail(process, sentence, process->error.len ? process->error.bytes : process->words.bytes);
+}
+
 /* -- the start -- */
 
 static void send_parameters(hp_process_t *process)
@@ -77,7 +65,7 @@ static void send_parameters(hp_process_t *process)
     const char *all;
 
     apr_pool_create(&ptemp, process->p);
-    all = hp_greeting_make(process->ctx, process->spec, process->id, ptemp);
+    all = hp_greeting_make(process->ctx, process->spec, process->id, process->may_preload, ptemp);
     /* A pipe takes 64 KiB without waiting, far more than this; a loader that is gone shows by its exit. */
     (void)!write(process->in, all, strlen(all));
     apr_pool_destroy(ptemp);
@@ -115,7 +103,7 @@ static int ask_where(hp_process_t *process)
         return 0;
     process->stack_at = ag_loop_now();
     process->stacks = process->words.len;
-    order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_STACK);
+    hp_orders_signal(process->ctx, process->id, HP_MSG_SIGNAL_STACK);
     ag_loop_timer_start(process->timer, STACK_TIME);
     return 1;
 }
@@ -180,6 +168,13 @@ static void keep_line(hp_process_t *process, const char *line, apr_size_t len)
     log_output(process, line, len);
 }
 
+static void break_off(hp_process_t *process, const char *reason)
+{
+    process->handshake.reason = reason;
+    fail(process, apr_psprintf(process->p, "spawn.protocol: %s", reason));
+    hp_process_kill(process);
+}
+
 static void take_line(hp_process_t *process, const char *line, apr_size_t len)
 {
     hp_handshake_event_t event = process->handshake.reason ? HP_HANDSHAKE_OUTPUT : hp_handshake_line(&process->handshake, line, len);
@@ -197,11 +192,13 @@ static void take_line(hp_process_t *process, const char *line, apr_size_t len)
         send_parameters(process);
         return;
     case HP_HANDSHAKE_READY:
-        on_ready(process);
+        if (process->handshake.preloader && !process->may_preload)
+            break_off(process, "the loader became a preloader, which it was not asked to");
+        else
+            on_ready(process);
         return;
     case HP_HANDSHAKE_BAD:
-        fail(process, apr_psprintf(process->p, "spawn.protocol: %s", process->handshake.reason));
-        hp_process_kill(process);
+        break_off(process, process->handshake.reason);
         return;
     case HP_HANDSHAKE_ERROR_TEXT:
         hp_output_keep(&process->error, line, len);
@@ -222,10 +219,35 @@ static void on_line(void *baton, const char *line, apr_size_t len)
     take_line(baton, line, len);
 }
 
+/* It can be ordered again; whatever comes of the order that was given concerns nobody any more. */
+static void be_unborn(hp_process_t *process, const char *sentence)
+{
+    ag_loop_timer_stop(process->timer);
+    apr_hash_set(process->ctx->processes, &process->id, sizeof process->id, NULL);
+    process->id = 0;
+    process->events->unborn(process, sentence);
+}
+
+static void vanish(hp_process_t *process, const char *why)
+{
+    transit(process, HP_PROCESS_GONE, why);
+    process->events->gone(process);
+    hp_process_release(process);
+}
+
 static void on_timer(void *baton)
 {
     hp_process_t *process = baton;
 
+    if (process->id == 0) {
+        vanish(process, "never ordered");
+        return;
+    }
+    if (process->state == HP_PROCESS_STARTING && process->forked_by && process->pid == 0) {
+        hp_orders_signal(process->ctx, process->id, HP_MSG_SIGNAL_KILL);
+        be_unborn(process, "preloader.unresponsive: the preloader has not forked a process in time");
+        return;
+    }
     if (process->state == HP_PROCESS_STARTING && ask_where(process))
         return;
     if (process->state == HP_PROCESS_STARTING)
@@ -243,13 +265,18 @@ static void on_timer(void *baton)
     hp_process_kill(process);
 }
 
-static hp_process_t *make(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spec, uint64_t id)
+static void take_id(hp_process_t *process, uint64_t id)
+{
+    process->id = id;
+    apr_hash_set(process->ctx->processes, &process->id, sizeof process->id, process);
+}
+
+static hp_process_t *make(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spec)
 {
     hp_process_t *process = apr_pcalloc(p, sizeof *process);
 
     process->p = p;
     process->ctx = ctx;
-    process->id = id;
     process->spec = spec;
     process->generation = spec->generation;
     process->uid = (uid_t)-1;
@@ -258,7 +285,6 @@ static hp_process_t *make(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spe
     process->started = process->last_used = ag_loop_now();
     process->timer = ag_loop_timer_create(ctx->loop, on_timer, process);
     LIST_INIT(&process->idle_links);
-    apr_hash_set(ctx->processes, &process->id, sizeof process->id, process);
     return process;
 }
 
@@ -269,25 +295,25 @@ hp_process_t *hp_process_find(hp_context_t *ctx, uint64_t id)
 
 hp_process_t *hp_process_create(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spec, void *group, const hp_process_events_t *events)
 {
-    hp_process_t *process = make(ctx, p, spec, ctx->next_id++);
-    apr_pool_t *ptemp;
-    ag_frame_t *order_frame, *spec_frame;
-    const char *bytes;
-    apr_size_t len;
+    hp_process_t *process = make(ctx, p, spec);
 
     process->group = group;
     process->events = events;
-    apr_pool_create(&ptemp, process->p);
-    spec_frame = ag_frame_create(ptemp, HP_MSG_SPAWN);
-    hp_spec_put(spec_frame, spec);
-    bytes = ag_frame_data(spec_frame, &len);
-    order_frame = ag_frame_create(ptemp, HP_MSG_SPAWN);
-    ag_frame_put_u64(order_frame, process->id);
-    ag_frame_put_bytes(order_frame, bytes, len);
-    hp_chan_send(ctx->watchdog, order_frame, NULL, 0);
-    apr_pool_destroy(ptemp);
-    ag_loop_timer_start(process->timer, apr_time_from_sec(spec->options->start_timeout));
     return process;
+}
+
+void hp_process_order(hp_process_t *process, const hp_process_t *preloader)
+{
+    assert(process->state == HP_PROCESS_STARTING && process->id == 0);
+    take_id(process, process->ctx->next_id++);
+    process->forked_by = preloader ? preloader->id : 0;
+    if (preloader) {
+        hp_choice_copy(&process->interpreter, &preloader->interpreter, process->p);
+        hp_orders_fork(process->ctx, process->id, preloader->id, process->spec);
+    } else {
+        hp_orders_spawn(process->ctx, process->id, process->may_preload, process->spec);
+    }
+    ag_loop_timer_start(process->timer, preloader ? FORK_LIMIT : apr_time_from_sec(process->spec->options->start_timeout));
 }
 
 static void take_fds(hp_process_t *process, const int fds[3])
@@ -299,16 +325,19 @@ static void take_fds(hp_process_t *process, const int fds[3])
 
 hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heritage_t *found)
 {
-    hp_process_t *process = make(ctx, p, found->spec, found->id);
+    hp_process_t *process = make(ctx, p, found->spec);
     ag_frame_reader_t *note = &found->note;
     const char *address = ag_frame_get_str(note);
 
+    take_id(process, found->id);
     process->pid = found->pid;
     process->handshake.protocol = (hp_handshake_protocol_t)ag_frame_get_u32(note);
     process->concurrency = (int)ag_frame_get_u32(note);
     process->requests = (unsigned long)ag_frame_get_u64(note);
     process->sticky_id = ag_frame_get_u32(note);
     process->restart_stamp = ag_frame_get_u64(note);
+    process->handshake.preloader = (int)ag_frame_get_u32(note);
+    process->forked_by = ag_frame_get_u64(note);
     hp_choice_get(note, &process->interpreter);
     look_up_user(process);
     take_fds(process, found->fds);
@@ -331,16 +360,22 @@ void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[3])
 {
     process->pid = pid;
     take_fds(process, fds);
+    if (process->forked_by) /* that went quickly; the rest may take as long as any start */
+        ag_loop_timer_start(process->timer, apr_time_from_sec(process->spec->options->start_timeout));
     if (process->state == HP_PROCESS_ENDING)
-        order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_KILL);
+        hp_orders_signal(process->ctx, process->id, HP_MSG_SIGNAL_KILL);
 }
 
 void hp_process_refused(hp_process_t *process, const char *sentence)
 {
-    fail(process, apr_pstrdup(process->p, sentence));
-    transit(process, HP_PROCESS_GONE, "refused");
-    process->events->gone(process);
-    hp_process_release(process);
+    sentence = apr_pstrdup(process->p, sentence);
+    if (process->forked_by && process->state == HP_PROCESS_STARTING) {
+        be_unborn(process, sentence);
+        return;
+    }
+    if (process->state == HP_PROCESS_STARTING)
+        fail(process, sentence);
+    vanish(process, "refused");
 }
 
 /* -- the end -- */
@@ -367,9 +402,7 @@ void hp_process_exited(hp_process_t *process, int status)
     process->crashed = process->state != HP_PROCESS_ENDING;
     if (process->crashed && !process->failed && !process->ctx->stopping) /* else everybody is told to end */
         log_end(process, status);
-    transit(process, HP_PROCESS_GONE, "exited");
-    process->events->gone(process);
-    hp_process_release(process);
+    vanish(process, "exited");
 }
 
 static void finish(hp_process_t *process)
@@ -378,7 +411,7 @@ static void finish(hp_process_t *process)
 
     close_idle(process);
     transit(process, HP_PROCESS_ENDING, "finished");
-    order(process, HP_MSG_SIGNAL, kind && kind->leave ? kind->leave : HP_MSG_SIGNAL_FINISH);
+    hp_orders_signal(process->ctx, process->id, kind && kind->leave ? kind->leave : HP_MSG_SIGNAL_FINISH);
     ag_loop_timer_start(process->timer, FINISH_LIMIT);
 }
 
@@ -436,27 +469,6 @@ void hp_process_end(hp_process_t *process, hp_process_work_t *work)
     hp_process_release(process);
 }
 
-void hp_process_measure(hp_process_t *process)
-{
-    apr_time_t now = ag_loop_now(), since = now - process->measured_at;
-    hp_usage_t usage;
-
-    if (hp_usage_read(&usage, process->pid) != APR_SUCCESS)
-        return;
-    process->rss = usage.rss;
-    if (process->measured_at && since < MEASURE_LEAST)
-        return;
-    process->cpu = process->measured_at ? (unsigned)((usage.cpu - process->cpu_time) * 100 / since) : 0;
-    process->cpu_time = usage.cpu;
-    process->measured_at = now;
-}
-
-int hp_process_measure_due(const hp_process_t *process, apr_time_t now)
-{
-    return process->state != HP_PROCESS_STARTING &&
-           (process->in_flight > 0 || process->last_used > process->measured_at || now - process->measured_at > MEASURE_ANYHOW);
-}
-
 const char *hp_process_work_value(const hp_process_work_t *work, const char *name)
 {
     const char *at = work->pairs, *end = at ? at + work->pairs_len : NULL, *value;
@@ -504,7 +516,7 @@ void hp_process_stuck(hp_process_t *process)
     cut_tunnels(process);
     close_idle(process);
     if (kind && kind->stacks) {
-        order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_STACK);
+        hp_orders_signal(process->ctx, process->id, HP_MSG_SIGNAL_STACK);
         process->stack_at = ag_loop_now();
     }
     if (process->in_flight > 0)
@@ -521,16 +533,16 @@ void hp_process_kill(hp_process_t *process)
         transit(process, HP_PROCESS_ENDING, "killed");
     close_idle(process);
     ag_loop_timer_stop(process->timer);
-    if (process->pid)
-        order(process, HP_MSG_SIGNAL, HP_MSG_SIGNAL_KILL);
+    if (process->id == 0)
+        ag_loop_timer_start(process->timer, 0); /* as with all others, the news of its end comes later */
+    else
+        hp_orders_signal(process->ctx, process->id, HP_MSG_SIGNAL_KILL);
 }
 
 void hp_process_note(hp_process_t *process)
 {
     apr_pool_t *ptemp;
-    ag_frame_t *note, *f;
-    const char *bytes;
-    apr_size_t len;
+    ag_frame_t *note;
 
     if (process->state != HP_PROCESS_READY || process->noted == process->requests)
         return;
@@ -543,12 +555,10 @@ void hp_process_note(hp_process_t *process)
     ag_frame_put_u64(note, process->requests);
     ag_frame_put_u32(note, process->sticky_id);
     ag_frame_put_u64(note, process->restart_stamp);
+    ag_frame_put_u32(note, (uint32_t)process->handshake.preloader);
+    ag_frame_put_u64(note, process->forked_by);
     hp_choice_put(note, &process->interpreter);
-    bytes = ag_frame_data(note, &len);
-    f = ag_frame_create(ptemp, HP_MSG_NOTE);
-    ag_frame_put_u64(f, process->id);
-    ag_frame_put_bytes(f, bytes, len);
-    hp_chan_send(process->ctx->watchdog, f, NULL, 0);
+    hp_orders_note(process->ctx, process->id, note);
     apr_pool_destroy(ptemp);
 }
 

@@ -40,6 +40,8 @@ typedef struct {
     void (*failed)(hp_process_t *process, const char *sentence, const char *details);
     void (*gone)(hp_process_t *process);
     void (*back)(hp_process_t *process); /* from out-of-band work: it takes requests again */
+    /* The preloader did not fork it, for this reason, which lives as long as the process; it can be ordered again. */
+    void (*unborn)(hp_process_t *process, const char *sentence);
 } hp_process_events_t;
 
 struct hp_process_t {
@@ -48,7 +50,7 @@ struct hp_process_t {
     apr_pool_t *p;
     void *group;
     const hp_process_events_t *events;
-    uint64_t id;
+    uint64_t id; /* 0: it waits to be ordered */
     pid_t pid; /* 0 until it is known */
     uid_t uid; /* it runs as; (uid_t)-1 until it is known */
     uint32_t sticky_id; /* names it in visitors' cookies; never 0 */
@@ -73,6 +75,8 @@ struct hp_process_t {
     apr_time_t oob_since; /* it is in that state */
     struct hp_oob_t *oob_work;
     apr_size_t stacks; /* where in its words the answer begins, of one that starts */
+    int may_preload; /* its loader may say that it is a preloader (handshake.preloader) */
+    uint64_t forked_by; /* the preloader that was last told to bring it; 0: it was started by itself */
     apr_time_t stack_at; /* when it was asked where it is */
     apr_uint64_t rss; /* bytes, when last measured */
     unsigned cpu;     /* percent of one processor, the same */
@@ -86,16 +90,20 @@ struct hp_process_t {
     hp_output_t output;
     ag_loop_timer_t *timer; /* of the start, later of the end */
     int blank;              /* an empty line came last, and is not dealt with yet */
-    hp_output_text_t words; /* of the application before it was ready: for the report */
-    hp_output_text_t error; /* the loader's error message */
+    hp_output_text_t words, error; /* for the report: of the application before it was ready; of the loader */
     apr_size_t logged;      /* bytes of output */
     LIST_HEAD(, hp_app_link_t) idle_links; /* app_link.h */
     void (*close_idle_links)(hp_process_t *process); /* NULL until there has been one */
     int nlinks; /* idle and used */
 };
 
-/* Orders a new process from the watchdog. It counts from now on. Takes over `p`, the pool that `spec` lives in. */
+/* A new process, which counts from now on, and waits to be ordered. Takes over `p`, the pool that `spec` lives in. */
 hp_process_t *hp_process_create(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spec, void *group, const hp_process_events_t *events);
+/* Orders it from the watchdog: forked by `preloader`, or started by itself if that is NULL. It must be starting, and waiting to be ordered. */
+void hp_process_order(hp_process_t *process, const hp_process_t *preloader);
+/* It fails without having been ordered, for this reason. */
+void hp_process_fail(hp_process_t *process, const char *sentence, const char *details);
+
 /* A process that an earlier core saw ready. */
 typedef struct {
     uint64_t id;
@@ -108,15 +116,12 @@ typedef struct {
 /* Takes it over; NULL if its note makes no sense. The pool, which holds the spec, and the descriptors are taken in any case. Whoever adopts
  * sets group and events. */
 hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heritage_t *found);
-
 /* NULL: no such process, any more. */
 hp_process_t *hp_process_find(hp_context_t *ctx, uint64_t id);
-
 /* News from the watchdog. */
 void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[3]);
 void hp_process_refused(hp_process_t *process, const char *sentence);
 void hp_process_exited(hp_process_t *process, int status);
-
 /* 1 if it can take one more request now. */
 int hp_process_free(const hp_process_t *process);
 /* Brackets one request. */
@@ -124,11 +129,6 @@ void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
 void hp_process_end(hp_process_t *process, hp_process_work_t *work);
 /* It becomes a tunnel, to be `cut` (if not NULL) when a process that is to go has only such left. */
 void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cut)(hp_process_work_t *work));
-
-/* Brings rss and cpu up to date; costs three system calls. */
-void hp_process_measure(hp_process_t *process);
-/* 1 if it has worked since it was last measured, or that is long ago. */
-int hp_process_measure_due(const hp_process_t *process, apr_time_t now);
 
 /* A CGI variable of a request; "" where it is absent. */
 const char *hp_process_work_value(const hp_process_work_t *work, const char *name);

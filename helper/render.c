@@ -126,6 +126,14 @@ static void say_process(out_t *out, const json_t *process, apr_int64_t generatio
         say(out, "    (runs the code from before the last restart)\n");
 }
 
+/* No list item: scripts count those. */
+static void say_preloader(out_t *out, const json_t *preloader)
+{
+    say(out, "  Preloader PID: %-5" APR_INT64_T_FMT "   Memory: %s   Uptime: %s%s\n", number(preloader, "pid"),
+        quantity(number(preloader, "rss") >> 20, "M", out->p), hp_render_duration(real(preloader, "uptime"), out->p),
+        strcmp(text(preloader, "state"), "starting") == 0 ? "   Starting..." : "");
+}
+
 static void say_failure(out_t *out, const json_t *group, const json_t *failure)
 {
     const char *line = text(failure, "details"), *end;
@@ -141,7 +149,7 @@ static void say_failure(out_t *out, const json_t *group, const json_t *failure)
 
 static void say_group(out_t *out, const json_t *group)
 {
-    const json_t *failure = json_object_get(group, "failure"), *process;
+    const json_t *failure = json_object_get(group, "failure"), *preloader = json_object_get(group, "preloader"), *process;
     apr_int64_t starting = number(group, "starting");
     apr_size_t i;
 
@@ -156,6 +164,8 @@ static void say_group(out_t *out, const json_t *group)
     if (json_is_object(failure))
         say_failure(out, group, failure);
     say(out, "  Requests in queue: %" APR_INT64_T_FMT "\n", number(group, "queue"));
+    if (json_is_object(preloader))
+        say_preloader(out, preloader);
     json_array_foreach(json_object_get(group, "processes"), i, process)
         say_process(out, process, number(group, "generation"));
     say(out, "\n");
@@ -249,6 +259,17 @@ static void say_process_xml(out_t *out, const json_t *process)
     say(out, "</process>");
 }
 
+static void say_preloader_xml(out_t *out, const json_t *preloader)
+{
+    say(out, "<preloader>");
+    integer(out, "pid", number(preloader, "pid"));
+    element(out, "state", text(preloader, "state"));
+    integer(out, "generation", number(preloader, "generation"));
+    integer(out, "rss", number(preloader, "rss") / 1024);
+    element(out, "uptime", hp_render_duration(real(preloader, "uptime"), out->p));
+    say(out, "</preloader>");
+}
+
 static void say_options_xml(out_t *out, const json_t *options)
 {
     const char *name;
@@ -271,6 +292,7 @@ static void say_group_xml(out_t *out, const json_t *group)
     const json_t *processes = json_object_get(group, "processes"), *failure = json_object_get(group, "failure"), *process;
     int clearing = count_state(processes, "out_of_band", "clearing"), working = count_state(processes, "out_of_band", "working");
     int ready = count_state(processes, "state", "ready") - clearing - working;
+    const json_t *preloader = json_object_get(group, "preloader");
     const char *name = text(group, "name");
     apr_size_t i;
 
@@ -296,6 +318,8 @@ static void say_group_xml(out_t *out, const json_t *group)
     element(out, "life_status", "ALIVE");
     if (json_is_object(failure))
         element(out, "failure", text(failure, "sentence"));
+    if (json_is_object(preloader))
+        say_preloader_xml(out, preloader);
     say_options_xml(out, json_object_get(group, "options"));
     say(out, "<processes>");
     json_array_foreach(processes, i, process)

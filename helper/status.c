@@ -169,36 +169,54 @@ typedef struct {
     pid_t pid;
 } walk_t;
 
-static void add_process(hp_process_t *process, void *baton)
+static void put_life(json_t *object, const hp_process_t *process, apr_time_t now)
 {
     static const char *const states[] = {[HP_PROCESS_STARTING] = "starting", [HP_PROCESS_READY] = "ready", [HP_PROCESS_DRAINING] = "draining",
                                          [HP_PROCESS_ENDING] = "ending", [HP_PROCESS_GONE] = "gone"};
+
+    put_int(object, "pid", process->pid);
+    put(object, "state", json_string_nocheck(states[process->state]));
+    put_int(object, "generation", process->generation);
+    put(object, "uid", process->uid == (uid_t)-1 ? json_null() : json_integer(process->uid));
+    put_int(object, "started", date(process->started, now));
+    put(object, "uptime", json_real(seconds(now - process->started)));
+    put_int(object, "rss", (json_int_t)process->rss);
+    put_int(object, "cpu", process->cpu);
+    put(object, "interpreter", string(process->interpreter.path));
+    put(object, "interpreter_rule", string(process->interpreter.rule));
+}
+
+static void add_process(hp_process_t *process, void *baton)
+{
     static const char *const oob[] = {[HP_PROCESS_OOB_NONE] = "none", [HP_PROCESS_OOB_WANTED] = "wanted",
                                       [HP_PROCESS_OOB_CLEARING] = "clearing", [HP_PROCESS_OOB_WORKING] = "working"};
     walk_t *walk = baton;
     json_t *object = needed(json_object());
 
     walk->processes++;
-    put_int(object, "pid", process->pid);
-    put(object, "state", json_string_nocheck(states[process->state]));
-    put_int(object, "generation", process->generation);
+    put_life(object, process, walk->now);
     put_int(object, "sticky_id", process->sticky_id);
-    put(object, "uid", process->uid == (uid_t)-1 ? json_null() : json_integer(process->uid));
     put_int(object, "concurrency", process->concurrency);
     put_int(object, "sessions", process->in_flight);
     put_int(object, "processed", (json_int_t)process->requests - process->in_flight);
-    put_int(object, "started", date(process->started, walk->now));
-    put(object, "uptime", json_real(seconds(walk->now - process->started)));
     put(object, "last_used", process->last_used ? json_real(seconds(walk->now - process->last_used)) : json_null());
-    put_int(object, "rss", (json_int_t)process->rss);
-    put_int(object, "cpu", process->cpu);
     put(object, "out_of_band", json_string_nocheck(oob[process->state == HP_PROCESS_READY ? process->oob : HP_PROCESS_OOB_NONE]));
-    put(object, "interpreter", string(process->interpreter.path));
-    put(object, "interpreter_rule", string(process->interpreter.rule));
     put(object, "worn", json_boolean(process->worn));
     put(object, "stuck", json_boolean(process->stuck));
+    put(object, "forked", json_boolean(process->forked_by != 0));
     if (json_array_append_new(walk->list, object))
         abort();
+}
+
+static json_t *preloader_of(const hp_process_t *process, apr_time_t now)
+{
+    json_t *object;
+
+    if (!process)
+        return json_null();
+    object = needed(json_object());
+    put_life(object, process, now);
+    return object;
 }
 
 /* What was configured; defaults are in the manual. Lists may hold an application's secrets. */
@@ -263,6 +281,7 @@ static void add_group(hp_group_t *group, void *baton)
     walk->list = needed(json_array());
     hp_group_each(group, add_process, walk);
     put(object, "processes", walk->list);
+    put(object, "preloader", preloader_of(facts.preloader, walk->now));
     walk->list = groups;
     if (json_array_append_new(groups, object))
         abort();

@@ -52,9 +52,14 @@ int hp_strays_kill_all(void)
     return count;
 }
 
+uint64_t hp_strays_number(uint64_t id)
+{
+    return MARK + id;
+}
+
 void hp_strays_mark(const hp_strays_t *strays, uint64_t id)
 {
-    struct rlimit marked = {.rlim_cur = (rlim_t)(MARK + id), .rlim_max = strays->usual.rlim_max};
+    struct rlimit marked = {.rlim_cur = (rlim_t)hp_strays_number(id), .rlim_max = strays->usual.rlim_max};
 
     setrlimit(RLIMIT_RTTIME, id ? &marked : &strays->usual);
 }
@@ -137,7 +142,7 @@ static void end_strays(void *baton)
     seen = apr_array_make(p, 4, sizeof(stray_t));
     while (fscanf(children, "%ld", &pid) == 1) {
         uint64_t id = mark_of((pid_t)pid);
-        if (id && !strays->lives(strays->baton, id))
+        if (id && !strays->lives(strays->baton, id, (pid_t)pid))
             APR_ARRAY_PUSH(seen, stray_t) = end_stray(strays, (pid_t)pid, id, now);
     }
     fclose(children);

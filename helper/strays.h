@@ -10,13 +10,17 @@
 
 typedef struct hp_strays_t hp_strays_t;
 
-/* 1 if the process `id` lives, whose descendants are none of our business then. */
-typedef int (*hp_strays_lives_t)(void *baton, uint64_t id);
+/* 1 if the process `id` lives, whose descendants are none of our business then, or if `pid` is no descendant, but such a process itself: one
+ * that a preloader forked bears the preloader's mark until it has taken its own. */
+typedef int (*hp_strays_lives_t)(void *baton, uint64_t id, pid_t pid);
 
 hp_strays_t *hp_strays_create(ag_loop_t *loop, hp_strays_lives_t lives, void *baton, apr_pool_t *p);
 
 /* What is forked from now on carries the mark of `id`; 0: none. Where a hard limit forbids it there are no marks, and strays stay until the end. */
 void hp_strays_mark(const hp_strays_t *strays, uint64_t id);
+
+/* The mark as the number that a process which a preloader has forked sets for itself: even root may lack the right to do that (CAP_SYS_RESOURCE). */
+uint64_t hp_strays_number(uint64_t id);
 
 /* A process of an application has ended: its strays get SIGTERM, and SIGKILL two seconds later, as do theirs. */
 void hp_strays_look(hp_strays_t *strays);

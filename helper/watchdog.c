@@ -190,6 +190,20 @@ static void prestart(hp_watchdog_t *w, apr_interval_time_t after)
         hp_prestart_run(w->prestart, after);
 }
 
+static void take_birth(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
+{
+    uint64_t id = ag_frame_get_u64(in), by = type == HP_MSG_FORK ? ag_frame_get_u64(in) : ag_frame_get_u32(in);
+    apr_size_t len;
+    const void *spec = ag_frame_get_bytes(in, &len);
+
+    if (ag_frame_end(in) != APR_SUCCESS || w->phase != RUNNING)
+        return;
+    if (type == HP_MSG_FORK)
+        hp_apps_fork(w->apps, id, by, spec, len);
+    else
+        hp_apps_spawn(w->apps, id, by != 0, spec, len);
+}
+
 static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
 {
     apr_size_t len;
@@ -213,10 +227,8 @@ static void take_order(hp_watchdog_t *w, uint32_t type, ag_frame_reader_t *in)
         prestart(w, 0);
         break;
     case HP_MSG_SPAWN:
-        id = ag_frame_get_u64(in);
-        bytes = ag_frame_get_bytes(in, &len);
-        if (ag_frame_end(in) == APR_SUCCESS && w->phase == RUNNING)
-            hp_apps_spawn(w->apps, id, bytes, len);
+    case HP_MSG_FORK:
+        take_birth(w, type, in);
         break;
     case HP_MSG_SIGNAL:
         id = ag_frame_get_u64(in);

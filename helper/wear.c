@@ -1,5 +1,6 @@
 #include "helper/wear.h"
 #include "apr-glue/log.h"
+#include "helper/meter.h"
 
 static int larger(const hp_process_t *process, int megabytes)
 {
@@ -16,7 +17,7 @@ void hp_wear_judge(hp_process_t *process, const hp_process_work_t *work, const a
     }
     if (options->memory_limit <= 0)
         return;
-    hp_process_measure(process);
+    hp_meter_read(process);
     if (!larger(process, options->memory_limit))
         return;
     process->worn = 1;

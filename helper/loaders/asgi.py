@@ -12,7 +12,7 @@ import warnings
 from http import HTTPStatus
 
 import passenger_wsgi_loader as loader
-from passenger_wsgi_loader import LISTENER, PID, ClientGone, Garbage, Response, getpid, say
+from passenger_wsgi_loader import LISTENER, ClientGone, Garbage, Response, getpid, say
 
 import _signal
 import _socket
@@ -134,7 +134,7 @@ class Exchange:
                 receiver.set_result(None)
 
     async def receive(self):
-        if getpid() != PID:
+        if getpid() != loader.PID:
             loader.leave_child()
         while not self.over:
             if not self.ended and (self.body or self.left == 0):
@@ -153,7 +153,7 @@ class Exchange:
     # What goes out
 
     async def send(self, event):
-        if getpid() != PID:
+        if getpid() != loader.PID:
             loader.leave_child()
         kind = event['type']
         response = self.response
@@ -233,7 +233,7 @@ class Exchange:
             error = None
         except BaseException as caught:
             error = caught
-        if getpid() != PID:
+        if getpid() != loader.PID:
             loader.leave_child(error)
         if error is not None and (self.over or response.gone):
             self.mourn(error)
@@ -484,7 +484,7 @@ class Lifespan:
             await self.server.application(scope, self.receive, self.send)
         except BaseException as caught:
             error = caught
-        if getpid() != PID:
+        if getpid() != loader.PID:
             loader.leave_child(error)
         if error is not None and self.result != 'failed' and (self.told or (self.asked and not self.strange)) \
                 and not isinstance(error, asyncio.CancelledError):
@@ -583,7 +583,7 @@ class Server:
 
     def terminate(self, number, frame):
         _signal.signal(number, _signal.SIG_DFL)     # the second one ends the process at once
-        if getpid() != PID:
+        if getpid() != loader.PID:
             os.kill(getpid(), number)
         self.loop.call_soon_threadsafe(self.stop)
 

@@ -717,7 +717,7 @@ class Server:
 
 # The start
 
-def read_handshake():
+def read_handshake(control=0):
     """Returns the core's part of the handshake and how many interpreters have read it by now."""
     text = os.environ.pop(HANDSHAKE, None)
     if text is not None:
@@ -726,7 +726,7 @@ def read_handshake():
     os.write(1, b'!> I have control ' + VERSION.encode() + b'\n')
     block = b''
     while not block.endswith(b'\n\n'):
-        more = os.read(0, 65536)
+        more = os.read(control, 65536)
         if not more or len(block) > MAX_HEAD:
             say('no handshake on standard input: only passenger-helper can start this program')
             os._exit(1)
@@ -788,9 +788,9 @@ def close_stdin():
     os.close(null)
 
 
-def let_exec_pass(control, text, runs):
+def let_exec_pass(control, text, runs, others):
     """Lets a startup file replace the interpreter by `os.execl(INTERP, INTERP, *sys.argv)`: the loader that the new one runs
-    finds the descriptors as we found them, and the handshake, which nobody can read twice, in its environment.
+    finds the descriptors as we found them (`others`, too), and the handshake, which nobody can read twice, in its environment.
     Returns a function that ends this."""
     execv, execve = os.execv, os.execve
 
@@ -802,12 +802,14 @@ def let_exec_pass(control, text, runs):
             execve(path, args, env)
         flush_log()
         os.dup2(control, 0)
-        os.set_inheritable(LISTENER, True)
+        for fd in others:
+            os.set_inheritable(fd, True)
         try:
             execve(path, args, dict(env, **{HANDSHAKE: '%d\n%s' % (runs, text)}))
         finally:
             close_stdin()
-            os.set_inheritable(LISTENER, False)
+            for fd in others:
+                os.set_inheritable(fd, False)
 
     def end():
         passing.clear()
@@ -970,6 +972,20 @@ def threads_of(settings):
     return int(count) if settings.get('concurrency_model') == 'thread' and count.isdecimal() and int(count) > 0 else 1
 
 
+def share(preload, control):
+    """Becomes a preloader, if that is safe, and returns in each process that it forks, with the control pipe of that."""
+    obstacle = preload.obstacle((0, 1, 2, LISTENER, preload.ORDERS, control))
+    orders = preload.orders_socket()
+    if obstacle is None:
+        control = preload.serve(control, orders)
+        read_handshake(control)     # which says what we know
+    else:
+        say('the application %s while it was loaded, so it cannot be forked: every process loads it itself, as with '
+            'PassengerSpawnMethod direct' % obstacle)
+        orders.close()
+    return control
+
+
 def announce(concurrency):
     flush_log()
     block = b'\n' if LogFile.in_line else b''
@@ -997,13 +1013,21 @@ def main():
     if runs > MAX_RUNS:
         refuse('%s: it executed another interpreter %d times, and this one is still not the one it wants: compare what it '
                'executes with sys.executable, which is %s.' % (settings.get('startup_file'), runs - 1, sys.executable))
-    end_passing = let_exec_pass(control, text, runs)
+    preload = half('preload') if settings.get('spawn_method') == 'smart' else None
+    orders = (preload.ORDERS,) if preload else ()
+    for fd in orders:
+        os.set_inheritable(fd, False)
+    end_passing = let_exec_pass(control, text, runs, (LISTENER,) + orders)
     count = threads_of(settings)
     threads = half('threads') if count > 1 else None
     application, asgi = load(settings)
     end_passing()
     if asgi:
-        server = half('asgi', settings.get('app_root')).Server(application, asgi, control, count if count > 1 else 0)
+        asgi_half = half('asgi', settings.get('app_root'))
+    if preload:
+        control = share(preload, control)
+    if asgi:
+        server = asgi_half.Server(application, asgi, control, count if count > 1 else 0)
     elif threads:
         server = threads.Server(application, control, count)
     else:

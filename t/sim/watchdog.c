@@ -459,6 +459,7 @@ void hp_chan_send(hp_chan_t *chan, const ag_frame_t *frame, const int *fds, int 
     message.process = sim_watchdog_find(id);
     SAY("the core says: %s %d", name_of(message.type), (int)id);
     if (message.type == HP_MSG_SPAWN) {
+        MUST(ag_frame_get_u32(&in) == 0, "process %d would be a preloader", (int)id);
         message.process = ordered(id, &in);
     } else if (message.type == HP_MSG_SIGNAL) {
         message.value = ag_frame_get_u32(&in);

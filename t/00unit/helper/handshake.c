@@ -23,6 +23,17 @@ static void good(void)
     is_int(say(&hs, "!> Error"), HP_HANDSHAKE_OUTPUT, "afterwards all is output");
 }
 
+static void preloader(void)
+{
+    hp_handshake_t hs = {0};
+
+    say(&hs, "!> I have control 1.0");
+    say(&hs, "!> Ready");
+    is_int(say(&hs, "!> preloader"), HP_HANDSHAKE_NOTHING, "a preloader says what it is");
+    is_int(say(&hs, "!> "), HP_HANDSHAKE_READY, "and needs no socket");
+    is_int(hs.preloader, 1, "it is known for one");
+}
+
 static void http(void)
 {
     hp_handshake_t hs = {0};
@@ -91,6 +102,7 @@ int main(void)
 {
     interpreter();
     good();
+    preloader();
     http();
     errors();
     refusals();

@@ -1,0 +1,12 @@
+/* What processes use, measured now and then, and kept in their records. */
+#ifndef HP_METER_H
+#define HP_METER_H
+
+#include "helper/process.h"
+
+/* Brings rss and cpu up to date; costs three system calls. */
+void hp_meter_read(hp_process_t *process);
+/* 1 if it has worked since it was last measured, or that is long ago. */
+int hp_meter_due(const hp_process_t *process, apr_time_t now);
+
+#endif
