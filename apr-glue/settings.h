@@ -41,7 +41,6 @@ typedef struct {
     uint32_t stat_throttle_rate; /* seconds between looks at the restart file; 0: every request */
     uint32_t response_watermark; /* bytes of a response kept on disk for a slow client */
     uint32_t socket_backlog;
-    uint32_t max_links;         /* connections that Apache's children may hold at once (MPM-derived) */
     int show_version;           /* in X-Powered-By */
     int disable_log_prefix;     /* application output without "App 123 output: " */
     apr_array_header_t *grants; /* of ag_settings_grant_t */

@@ -378,17 +378,6 @@ static const char *temporary_dir(apr_pool_t *p)
     return dir && *dir ? apr_pstrdup(p, dir) : "/tmp";
 }
 
-/* Connections that may be open at once: every slot of the scoreboard, with what an asynchronous MPM holds beyond its threads. */
-static uint32_t max_links(void)
-{
-    int slots = 0, threads = 0, async = 0;
-
-    ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &slots);
-    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
-    ap_mpm_query(AP_MPMQ_IS_ASYNC, &async);
-    return (uint32_t)(slots > 0 ? slots : 1) * (uint32_t)(threads > 0 ? threads : 1) * (async ? 4 : 1);
-}
-
 ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
 {
     static const ag_log_level_t levels[] = {AG_LOG_CRIT, AG_LOG_ERROR, AG_LOG_WARN,  AG_LOG_NOTICE,
@@ -417,7 +406,6 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     settings->stat_throttle_rate = (uint32_t)g->stat_throttle_rate;
     settings->response_watermark = (uint32_t)g->response_buffer_high_watermark;
     settings->socket_backlog = (uint32_t)g->socket_backlog;
-    settings->max_links = max_links();
     settings->show_version = g->show_version_in_header;
     settings->disable_log_prefix = g->disable_log_prefix;
     settings->grants = apr_array_make(p, 0, sizeof(ag_settings_grant_t));

@@ -29,8 +29,8 @@
 #define WAITIO             CONN_STATE_SUSPENDED
 #endif
 
-#define GLANCE_MS   1                      /* is waited in the thread, since most of what is waited for comes at once */
-#define SOON        apr_time_from_msec(5)  /* a request that came back within this time may glance again */
+#define GLANCE_MS   4                      /* is waited in the thread, since most of what is waited for comes at once */
+#define SOON        apr_time_from_msec(20) /* a request that came back within this time may glance again */
 #define TICK_MAX    apr_time_from_sec(1)
 #define STAY_AWAKE  apr_time_from_sec(5)   /* the clock ticks on after the last request has left */
 #define SPARE_FDS   64                     /* Apache ends a child that can't accept for want of descriptors, so parking leaves it some */
@@ -218,7 +218,7 @@ static apr_status_t on_request_gone(void *baton)
     return APR_SUCCESS;
 }
 
-/* Waits for the first millisecond in the thread. 1: something came. */
+/* Waits a little in the thread. 1: something came. */
 static int glance(park_t *park, mp_handler_call_t *call)
 {
     const mp_link_want_t *want = &park->want;

@@ -56,7 +56,7 @@ void hp_group_each_waiting(hp_group_t *group, void (*visit)(const hp_queue_waite
 }
 
 static apr_pool_t *p;
-static ag_settings_t settings = {.max_pool_size = 6, .max_links = 64};
+static ag_settings_t settings = {.max_pool_size = 6};
 static hp_context_t ctx = {.settings = &settings};
 static const hp_conn_server_t server = {.nconns = 3};
 static const hp_status_viewer_t root = {.all = 1}, alice = {.uid = 1000}, bob = {.uid = 1001}, unknown = {.uid = (uid_t)-1};
