@@ -52,7 +52,11 @@ void hp_exchange_destroy(hp_exchange_t *r)
 /* The client has its answer, and nothing to do with the exchange any more. */
 static void respond(hp_exchange_t *r, const hp_report_t *report, int friendly)
 {
-    int how = (friendly ? HP_REPORT_FRIENDLY : 0) | (r->is_head ? HP_REPORT_HEAD : 0) | (r->body_over ? 0 : HP_REPORT_CLOSE) |
+    const char *pairs = r->waiter.work.pairs;
+    apr_size_t len = pairs ? r->fields_len : 0;
+    int json = hp_report_wants_json(hp_head_pair(pairs, len, "HTTP_ACCEPT"), hp_head_pair(pairs, len, "CONTENT_TYPE"));
+    int how = (friendly ? HP_REPORT_FRIENDLY : 0) | (json ? HP_REPORT_JSON : 0) | (r->is_head ? HP_REPORT_HEAD : 0) |
+              (r->body_over ? 0 : HP_REPORT_CLOSE) |
               (r->ctx->stopping && r->state == HP_EXCHANGE_WAITING ? HP_REPORT_AGAIN : 0);
     apr_pool_t *ptemp;
     struct iovec iov;

@@ -1,5 +1,6 @@
 #include "helper/handshake.h"
 #include "helper/choice.h"
+#include "helper/page.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,16 @@ static hp_handshake_event_t take_socket(hp_handshake_t *hs, const char *text, ap
     return HP_HANDSHAKE_NOTHING;
 }
 
+/* What a process says before its loader does; an empty text has lost the blank before it. */
+static const struct {
+    const char *word;
+    hp_handshake_event_t event;
+} words[] = {
+    {HP_CHOICE_WORD, HP_HANDSHAKE_INTERPRETER},
+    {HP_PAGE_WORD, HP_HANDSHAKE_PAGE},
+    {HP_PAGE_CONTINUED, HP_HANDSHAKE_PAGE_CONTINUED},
+};
+
 static hp_handshake_event_t control(hp_handshake_t *hs, const char *text, apr_size_t len)
 {
     if (is(text, len, "Error") && hs->state <= SOCKETS) {
@@ -58,10 +69,13 @@ static hp_handshake_event_t control(hp_handshake_t *hs, const char *text, apr_si
     }
     switch (hs->state) {
     case WAITING:
-        if (len > strlen(HP_CHOICE_WORD) && memcmp(text, HP_CHOICE_WORD, strlen(HP_CHOICE_WORD)) == 0) {
-            hs->text = text + strlen(HP_CHOICE_WORD);
-            hs->text_len = len - strlen(HP_CHOICE_WORD);
-            return HP_HANDSHAKE_INTERPRETER;
+        for (apr_size_t i = 0; i < AG_LEN(words); i++) {
+            apr_size_t n = strlen(words[i].word);
+            if (len + 1 < n || strncmp(text, words[i].word, len < n ? len : n) != 0)
+                continue;
+            hs->text = len < n ? text + len : text + n;
+            hs->text_len = len < n ? 0 : len - n;
+            return words[i].event;
         }
         if (!is(text, len, "I have control 1.0"))
             return bad(hs, "the loader did not begin with \"I have control 1.0\"");

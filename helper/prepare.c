@@ -9,6 +9,7 @@
 #include "helper/generic.h"
 #include "helper/interpreter.h"
 #include "helper/kind.h"
+#include "helper/page.h"
 #include "helper/path.h"
 #include "helper/shebang.h"
 #include "helper/spec.h"
@@ -399,11 +400,14 @@ static const char *const *through_shell(const prepare_t *w, const hp_env_t *env,
 static __attribute__((noreturn)) void run(prepare_t *w)
 {
     hp_env_source_t source = {.spec = w->spec, .user = &w->passwd, .settings = w->settings, .file = own_variables(w)};
+    const hp_page_ask_t page = {.settings = w->settings, .app_root = w->spec->app_root, .name = w->options->custom_error_page, .uid = w->user.uid};
     const char *const *direct, *const *shell_env, *const *shell;
     hp_env_t env;
 
     /* A preloader finds its orders where the helper's were. */
     ag_child_close_from(dup2(FORKS_FD, ORDERS_FD) < 0 ? ORDERS_FD : ORDERS_FD + 1);
+    if (w->options->custom_error_page && *w->options->custom_error_page)
+        hp_page_send(1, &page, w->p);
     direct = w->kind->loader ? loader_command(w) : own_command(w);
     source.interpreter = w->interpreter.env;
     source.bin = w->interpreter.bin;

@@ -127,6 +127,7 @@ static void on_ready(hp_process_t *process)
     close(process->in);
     process->in = -1;
     hp_output_forget(&process->words);
+    hp_output_forget(&process->page);
     process->concurrency = process->handshake.concurrency;
     if (process->spec->options->force_max_concurrent_requests_per_process >= 0)
         process->concurrency = process->spec->options->force_max_concurrent_requests_per_process;
@@ -187,6 +188,10 @@ static void take_line(hp_process_t *process, const char *line, apr_size_t len)
     case HP_HANDSHAKE_INTERPRETER:
         hp_choice_take(&process->interpreter, &(hp_choice_line_t){process->handshake.text, process->handshake.text_len, process->pid,
                                                                   process->spec->app_root}, process->p);
+        return;
+    case HP_HANDSHAKE_PAGE:
+    case HP_HANDSHAKE_PAGE_CONTINUED:
+        hp_page_take(&process->page, process->handshake.text, process->handshake.text_len, event == HP_HANDSHAKE_PAGE_CONTINUED);
         return;
     case HP_HANDSHAKE_GREETED:
         send_parameters(process);
@@ -577,6 +582,7 @@ void hp_process_release(hp_process_t *process)
     hp_output_close(&process->output);
     hp_output_forget(&process->words);
     hp_output_forget(&process->error);
+    hp_output_forget(&process->page);
     apr_hash_set(process->ctx->processes, &process->id, sizeof process->id, NULL);
     apr_pool_destroy(process->p);
 }

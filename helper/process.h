@@ -5,7 +5,7 @@
 #include "helper/choice.h"
 #include "helper/context.h"
 #include "helper/handshake.h"
-#include "helper/output.h"
+#include "helper/page.h"
 #include "helper/spec.h"
 #include <sys/queue.h>
 
@@ -90,7 +90,7 @@ struct hp_process_t {
     hp_output_t output;
     ag_loop_timer_t *timer; /* of the start, later of the end */
     int blank;              /* an empty line came last, and is not dealt with yet */
-    hp_output_text_t words, error; /* for the report: of the application before it was ready; of the loader */
+    hp_output_text_t words, error, page; /* until it is ready: what it has printed, the loader's message, its page for visitors */
     apr_size_t logged;      /* bytes of output */
     LIST_HEAD(, hp_app_link_t) idle_links; /* app_link.h */
     void (*close_idle_links)(hp_process_t *process); /* NULL until there has been one */

@@ -3,6 +3,8 @@
 #include "apr-glue/text.h"
 #include <apr_file_io.h>
 #include <apr_strings.h>
+#include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *template_text = "{{title}}\n\n{{message}}\n{{details}}\n"; /* set once, before the first request */
@@ -62,25 +64,69 @@ static const char *reason_phrase(int status)
                            : "Error";
 }
 
-/* The template with each {{name}} replaced; every value is escaped, whoever wrote it. */
+/* The template with each {{name}} of `values` replaced; every value is escaped, whoever wrote it. */
 static const char *fill(const char *text, const char *const *values, apr_pool_t *p)
 {
     apr_array_header_t *parts = apr_array_make(p, 16, sizeof(const char *));
-    const char *open;
+    const char *open, *close;
 
-    while ((open = strstr(text, "{{"))) {
-        const char *close = strstr(open, "}}");
-        if (!close)
-            break;
-        APR_ARRAY_PUSH(parts, const char *) = apr_pstrmemdup(p, text, (apr_size_t)(open - text));
+    while ((open = strstr(text, "{{")) && (close = strstr(open, "}}"))) {
+        const char *value = NULL;
         for (int i = 0; values[i]; i += 2) {
             if (strlen(values[i]) == (apr_size_t)(close - open - 2) && strncmp(values[i], open + 2, strlen(values[i])) == 0)
-                APR_ARRAY_PUSH(parts, const char *) = ag_text_html(p, values[i + 1]);
+                value = ag_text_html(p, values[i + 1]);
         }
-        text = close + 2;
+        APR_ARRAY_PUSH(parts, const char *) = apr_pstrmemdup(p, text, (apr_size_t)(value ? open - text : open + 2 - text));
+        if (value)
+            APR_ARRAY_PUSH(parts, const char *) = value;
+        text = value ? close + 2 : open + 2;
     }
     APR_ARRAY_PUSH(parts, const char *) = text;
     return apr_array_pstrcat(p, parts, 0);
+}
+
+/* Text in another charset loses what is not ASCII. */
+static json_t *json_text(const char *text, apr_pool_t *p)
+{
+    json_t *value = json_string(text);
+    char *copy;
+
+    if (value)
+        return value;
+    copy = apr_pstrdup(p, text);
+    for (char *at = copy; *at; at++) {
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    }
+    return json_string(copy);
+}
+
+static const char *as_json(const char *const *values, apr_pool_t *p)
+{
+    json_t *object = json_object();
+    const char *text = "{}\n";
+    char *dump;
+
+    for (int i = 0; values[i]; i += 2) {
+        int number = strcmp(values[i], "status") == 0;
+        if (*values[i + 1])
+            json_object_set_new(object, values[i], number ? json_integer(atoi(values[i + 1])) : json_text(values[i + 1], p));
+    }
+    dump = json_dumps(object, JSON_PRESERVE_ORDER | JSON_INDENT(1));
+    if (dump)
+        text = apr_pstrcat(p, dump, "\n", NULL);
+    free(dump);
+    json_decref(object);
+    return text;
+}
+
+int hp_report_wants_json(const char *accept, const char *content_type)
+{
+    static const char json[] = "application/json";
+
+    if (accept && (strstr(accept, "text/html") || strstr(accept, "application/xhtml")))
+        return 0;
+    return (accept && strstr(accept, json)) || (content_type && strncmp(content_type, json, strlen(json)) == 0);
 }
 
 const char *hp_report_response(const hp_report_t *report, int how, apr_pool_t *p, apr_size_t *plen)
@@ -92,13 +138,15 @@ const char *hp_report_response(const hp_report_t *report, int how, apr_pool_t *p
                               : apr_pstrcat(p, "The administrator finds the reason in the server's log under the error id ", report->id, ".", NULL);
     const char *values[] = {"status", apr_itoa(p, report->status), "title", report->title,   "message", message, "details",
                             friendly ? report->details : "", "id", report->id, NULL};
-    const char *page = fill(template_text, values, p), *text;
+    const char *own[] = {"status", values[1], "id", report->id, NULL};
+    const char *type = how & HP_REPORT_JSON ? "application/json" : report->page ? "text/html; charset=utf-8" : template_type, *text;
+    const char *page = how & HP_REPORT_JSON ? as_json(values, p) : report->page ? fill(report->page, own, p) : fill(template_text, values, p);
     const char *retry = report->retry_after > 0 ? apr_psprintf(p, "Retry-After: %d\r\n", report->retry_after) : "";
 
     text = apr_psprintf(p,
                         "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %" APR_SIZE_T_FMT
                         "\r\nCache-Control: no-cache, no-store, must-revalidate\r\n%s%s%s\r\n%s",
-                        report->status, reason_phrase(report->status), template_type, strlen(page), retry,
+                        report->status, reason_phrase(report->status), type, strlen(page), retry,
                         how & HP_REPORT_AGAIN ? AG_LINK_TRY_AGAIN ": 1\r\n" : "",
                         how & HP_REPORT_CLOSE ? "Connection: close\r\n" : "", how & HP_REPORT_HEAD ? "" : page);
     *plen = strlen(text);

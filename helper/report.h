@@ -12,6 +12,7 @@ typedef struct {
     const char *title;    /* for the visitor */
     const char *sentence; /* for the administrator and the developer: the cause */
     const char *details;  /* the application's own words, or "" */
+    const char *page;     /* the application's page for visitors, or NULL */
     int retry_after;      /* seconds, 0: not said */
     apr_time_t date;      /* when it was made */
 } hp_report_t;
@@ -23,9 +24,13 @@ void hp_report_destroy(hp_report_t **preport);
 enum {
     HP_REPORT_FRIENDLY = 1, /* with cause and details */
     HP_REPORT_HEAD = 2,     /* for HEAD: without the page */
+    HP_REPORT_JSON = 16,    /* for programs, instead of a page */
     HP_REPORT_CLOSE = 4,    /* the link ends after it */
     HP_REPORT_AGAIN = 8     /* another core may have the request */
 };
+
+/* 1 if a request with these headers (NULL: none) comes from a program that wants JSON. */
+int hp_report_wants_json(const char *accept, const char *content_type);
 
 /* A whole HTTP/1.1 response, in pool p. */
 const char *hp_report_response(const hp_report_t *report, int how, apr_pool_t *p, apr_size_t *plen);

@@ -140,7 +140,12 @@ static void on_ready(hp_process_t *process)
 static void on_failed(hp_process_t *process, const char *sentence, const char *details)
 {
     hp_spawner_t *spawner = process->group;
+    hp_process_t *heir = waiting(spawner);
 
+    if (heir) {
+        heir->page = process->page;
+        process->page = (hp_output_text_t){0};
+    }
     part(spawner);
     fail_waiting(spawner, sentence, details);
 }

@@ -100,6 +100,25 @@ $h->own("$h->{root}/home", $user);
 @cases = grep { $_->{name} !~ /^user-/ } @cases if $>;
 @cases = grep { $_->{name} !~ /^user-(?:exit|hang)$/ } @cases unless $user =~ /^psgb/;
 
+# Pages of the application's own: name, what PassengerCustomErrorPage says, { file => text }, make, whether it is used; htaccess => 1: said there.
+my @pages;
+sub page { my ($name, $file, $files, %arg) = @_; push @pages, { name => "page-$name", file => $file, files => $files, used => 1, %arg } }
+my $sorry = "<h1>Sorry</h1>\n\n   <p>{{id}} {{other}} {{status}}</p>\n" . ('x' x 9000) . ' ' . ('y' x 9000) . "\n<p>{{unended\n";
+page('public', 'public/error.html', { 'public/error.html' => $sorry });
+page('inside', 'errors/500.html', { 'errors/500.html' => $sorry });
+page('smart', 'public/error.html', { 'public/error.html' => $sorry }, conf => "PassengerSpawnMethod smart\n");
+page('direct', 'public/error.html', { 'public/error.html' => $sorry }, conf => "PassengerSpawnMethod direct\n");
+page('htaccess', 'public/error.html', { 'public/error.html' => $sorry }, htaccess => 1);
+page('private', '.env', { '.env' => 'SECRET=1' }, htaccess => 1, used => 0, says => qr/the server's configuration does not name it/);
+page('closed', 'public/error.html', { 'public/error.html' => 'SECRET=1' }, htaccess => 1, used => 0, make => sub { chmod 0600, "$_[0]/public/error.html" }, says => qr/everybody may read/);
+page('climbs', 'public/../.env', { '.env' => 'SECRET=1' }, htaccess => 1, used => 0, says => qr/the server's configuration does not name it/);
+page('link', 'public/error.html', {}, make => sub { symlink '/etc/shadow', "$_[0]/public/error.html" }, used => 0, says => qr/Permission denied/);
+page('fifo', 'public/error.html', {}, make => sub { system('mkfifo', "$_[0]/public/error.html") }, used => 0, says => qr/no plain file/);
+page('large', 'public/error.html', { 'public/error.html' => 'x' x 50_000 }, used => 0, says => qr/larger than 48 KiB/);
+page('theirs', 'public/error.html', { 'public/error.html' => 'SECRET=1' }, make => sub { $h->own("$_[0]/public/error.html", $h->app_user(1)) }, used => 0, says => qr/belongs to somebody who is neither root nor/);
+page('none', 'public/error.html', {}, used => 0, says => qr/No such file/);
+@pages = grep { $_->{name} !~ /link|theirs/ } @pages if $>;
+
 my $conf = "PassengerMaxPoolSize 100\n";
 for my $case (@cases) {
     my $name = $case->{name};
@@ -111,6 +130,15 @@ for my $case (@cases) {
         $conf .= "<VirtualHost *>\nServerName $name.$page\nDocumentRoot $root/public\n" . ($page eq 'open' ? "PassengerFriendlyErrorPages on\n" : "PassengerAppEnv visitors\n")
             . join('', map { "$_\n" } @lines) . "</VirtualHost>\n";
     }
+}
+for my $page (@pages) {
+    my $root = $page->{dir} = $h->make_app($page->{name}, { 'passenger_wsgi.py' => "raise RuntimeError('broken')\n", %{ $page->{files} } }, owner => $user);
+    my $line = "PassengerCustomErrorPage $page->{file}\n" . ($page->{conf} // '');
+    spew("$root/public/.htaccess", $line) if $page->{htaccess};
+    $h->own("$root/public/.htaccess", $user) if $page->{htaccess};
+    $page->{make}->($root) if $page->{make};
+    $conf .= "<VirtualHost *>\nServerName $page->{name}.open\nDocumentRoot $root/public\nPassengerFriendlyErrorPages on\n"
+        . ($page->{htaccess} ? "<Directory $root>\nAllowOverride All\n</Directory>\n" : $line) . "</VirtualHost>\n";
 }
 $h->start(conf => $conf);
 $h->allow_log(qr/PSG0(?:113|105)\b/);
@@ -154,6 +182,38 @@ for my $case (@shut) {
     ok defined $id && $h->log_text =~ /PSG0113: spawn\.failed: \Q$case->{dir}\E\b.*error id $id/, '... but with the id of the log\'s line';
     like $r->header('Cache-Control') // '', qr/no-store/, '... and not to be kept';
     unlike $r->body, qr{(?:src|href|url\()}, '... needing nothing from elsewhere';
+}
+
+# Pages of the application's own.
+my %page = ask_all(open => @pages);
+for my $page (@pages) {
+    my $r = $page{ $page->{name} };
+    is $r->status, 500, "$page->{name}: 500";
+    unlike $r->body, qr/SECRET|root:/, '... with nothing that is nobody\'s business';
+    if ($page->{used}) {
+        my ($id) = $h->log_text =~ /PSG0113: spawn\.failed: \Q$page->{dir}\E .*error id ([0-9a-f]{8})/;
+        is $r->body, $sorry =~ s/\{\{id\}\}/$id/r =~ s/\{\{status\}\}/500/r, '... and its page';
+        is $r->header('Content-Type'), 'text/html; charset=utf-8', '... as HTML';
+    } else {
+        like $r->body, qr/RuntimeError: broken/, '... and the usual page';
+        like $h->log_text, qr/App \d+ output: The page \Q$page->{dir}\E\S+ \(PassengerCustomErrorPage\) was not read: .*$page->{says}/, '... for a reason';
+    }
+}
+
+# What programs get.
+for my $case (grep { $_->{name} eq 'py-module' } @cases) {
+    my $r = $h->get('/', Host => 'py-module.shut', Accept => 'application/json');
+    is $r->header('Content-Type'), 'application/json', 'JSON for who asks for it';
+    my $told = $r->json;
+    is $told->{status}, 500, '... with the status';
+    like $told->{message}, qr/under the error id \Q$told->{id}\E\./, '... and the id, no more';
+    ok !exists $told->{details}, '... for visitors';
+    $told = $h->get('/', Host => 'py-module.open', Accept => '*/*', 'Content-Type' => 'application/json')->json;
+    like $told->{message}, $case->{why}, '... the reason where it may be seen';
+    like $told->{details}, qr/^sys\.path:/m, '... and the details';
+    like $h->get('/', Host => 'py-module.open', Accept => 'text/html,application/json')->header('Content-Type'), qr{^text/html}, 'a page for browsers';
+    is $h->ask('HEAD', '/', Host => 'py-module.open', Accept => 'application/json')->body, '', 'nothing for HEAD';
+    like $h->get('/', Host => 'page-public.open', Accept => 'application/json')->json->{message}, qr/RuntimeError: broken/, 'JSON before a page of its own';
 }
 undef $h;
 done_testing;
