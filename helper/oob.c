@@ -4,13 +4,12 @@
 #include "helper/kind.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 typedef struct hp_oob_t {
     hp_process_t *process;
-    hp_app_link_t *link; /* NULL until it is told to work */
+    hp_app_link_t *link; /* NULL unless it is told to work */
     ag_loop_timer_t *timer;
     apr_interval_time_t limit;
 } hp_oob_t;
@@ -34,9 +33,8 @@ static void over(hp_oob_t *work)
     hp_app_link_t *link = work->link;
 
     process->oob = HP_PROCESS_OOB_NONE;
-    process->oob_work = NULL;
-    ag_loop_timer_destroy(&work->timer);
-    free(work);
+    work->link = NULL;
+    ag_loop_timer_stop(work->timer);
     if (process->state == HP_PROCESS_READY)
         process->events->back(process);
     hp_app_link_close(&link); /* with it a process that is gone may be freed */
@@ -114,18 +112,17 @@ static hp_process_t *first_asking(const hp_fleet_t *fleet)
 void hp_oob_start(const hp_fleet_t *fleet, const hp_policy_counts_t *c, apr_interval_time_t limit)
 {
     hp_process_t *process = hp_policy_works(c) ? first_asking(fleet) : NULL;
-    hp_oob_t *work;
+    hp_oob_t *work = process ? process->oob_work : NULL;
 
     if (!process)
         return;
-    work = calloc(1, sizeof *work);
-    if (!work)
-        abort();
-    work->process = process;
+    if (!work) {
+        process->oob_work = work = apr_pcalloc(process->p, sizeof *work);
+        work->process = process;
+        work->timer = ag_loop_timer_pooled(process->ctx->loop, process->p, on_limit, work);
+    }
     work->limit = limit;
-    work->timer = ag_loop_timer_create(process->ctx->loop, on_limit, work);
     process->oob = HP_PROCESS_OOB_CLEARING;
-    process->oob_work = work;
     process->oob_since = ag_loop_now();
     if (process->in_flight == 0)
         begin_work(work);

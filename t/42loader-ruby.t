@@ -416,6 +416,10 @@ for my $how (qw(TERM EOF)) {
     kill TERM => $app->{pid};
     is wait_exit($app) & 127, POSIX::SIGTERM(), 'a second SIGTERM ends it at once';
     $app = start();
+    kill ABRT => $app->{pid};
+    is wait_exit($app) & 127, POSIX::SIGABRT(), 'SIGABRT ends it';
+    like $app->{log}, qr/where the threads of process $app->{pid} are:\n.*\(main\)\n {4}/, '... after it has shown where it is';
+    $app = start();
     undef $link;
     close $app->{out};
     is_answer(ask('/print_much'), 200, "hello world\n", 'length', 'a log that nobody reads kills nobody') for 1 .. 2;

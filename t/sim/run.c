@@ -283,7 +283,7 @@ static void configure(sim_group_t *group, int spawn)
     }
     *config = (hp_config_t){.name = group->name,
                             .app_root = group->root,
-                            .kind = "python",
+                            .kind = "ruby",
                             .startup_file = "passenger_wsgi.py",
                             .base_uri = "",
                             .options = options,
@@ -519,7 +519,7 @@ static int any_live(void)
 
     for (int i = 0; i < sim.ngroups; i++)
         live += sim.groups[i].live;
-    return live > 0 || sim_watchdog_talking();
+    return live > 0 || sim_watchdog_talking() || sim_oob_works();
 }
 
 /* Goes on while `busy`, and not for longer than `limit`. */

@@ -144,7 +144,7 @@ extern sim_world_t sim;
 #define SIM_COUNTS(X) \
     X(served) X(refused) X(cancelled) X(broken) X(retried) X(disconnected) X(lost) X(spawned) X(not_spawned) X(ready) X(failed) X(exited) \
     X(crashed) X(finish) X(kill) X(ignored) X(cores) X(adopted) X(touched) X(configured) X(resized) X(stalled) X(stated) X(unstated) \
-    X(detached) X(restarted) X(queued) X(drained) X(stopped) X(sticky) X(stuck) X(evicted) X(busy) X(overdue) X(prestart) X(checks)
+    X(detached) X(restarted) X(queued) X(drained) X(stopped) X(sticky) X(stuck) X(evicted) X(busy) X(overdue) X(prestart) X(oob) X(checks)
 typedef struct {
 #define X(name) long name;
     SIM_COUNTS(X)
@@ -193,6 +193,14 @@ void sim_watchdog_core(void);
 int sim_watchdog_talking(void);
 void sim_watchdog_forget(void);
 sim_group_t *sim_watchdog_group(const char *root);
+
+/* -- oob.c -- */
+/* The core that ordered the work has ended. */
+void sim_oob_core_ended(void);
+/* Whatever works in the process ends with it. */
+void sim_oob_process_ended(const sim_process_t *process);
+/* 1 if anybody works. */
+int sim_oob_works(void);
 
 /* -- visitors.c -- */
 void sim_visitors_create(int n);

@@ -1,4 +1,5 @@
 /* Requests: they come, wait, are served, leave; and do inside the pool's callbacks what real ones do there. */
+#include "helper/oob.h"
 #include "t/sim/sim.h"
 #include <string.h>
 
@@ -249,6 +250,8 @@ static void finish(sim_visitor_t *v)
         SAY("process %d is stuck", (int)v->at->id);
         hp_process_stuck(v->process);
     }
+    if (!broken && sim_percent(4))
+        hp_oob_ask(v->process);
     leave(v, !broken && !dead && sim_percent(80), broken);
     go_away(v);
 }
@@ -289,6 +292,7 @@ void sim_visitors_create(int n)
 
 void sim_visitors_core_ended(void)
 {
+    sim_oob_core_ended();
     for (int i = 0; i < sim.nvisitors; i++) {
         sim_visitor_t *v = &visitors[i];
         if (v->state == WAITING)
@@ -310,6 +314,7 @@ void sim_visitors_process_ended(sim_process_t *process)
 {
     sim_visitor_t *v;
 
+    sim_oob_process_ended(process);
     TAILQ_FOREACH(v, &process->visitors, entry)
     sim_event_set(&v->event, sim.now + (sim_percent(50) ? 0 : sim_time(0, 100 * MS)));
     if (process->known && process->idle_links > 0 && sim_percent(50)) {

@@ -4,6 +4,7 @@
 #include "t/lib/tap.h"
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/un.h>
 #include <unistd.h>
 
