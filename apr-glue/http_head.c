@@ -209,6 +209,9 @@ static const char *finish(ag_http_head_t *head, int keep)
     return NULL;
 }
 
+/* The first line. */
+typedef enum { STATUS_LINE, REQUEST_LINE, NO_LINE } first_t;
+
 /* What can be said of a line whose end has not come yet. */
 static apr_status_t judge_rest(int status_line, const char *line, apr_size_t len, apr_size_t total, const char **preason)
 {
@@ -223,19 +226,20 @@ static apr_status_t judge_rest(int status_line, const char *line, apr_size_t len
     return APR_EGENERAL;
 }
 
-static apr_status_t parse(ag_http_head_t *head, int request, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
+static apr_status_t parse(ag_http_head_t *head, first_t first, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
 {
     const char *at = data, *end = data + len;
     int keep = 0;
 
     memset(head, 0, offsetof(ag_http_head_t, fields));
     head->content_length = -1;
+    head->minor = 1;
     for (;;) {
         const char *nl = memchr(at, '\n', (apr_size_t) (end - at));
         apr_size_t line_len;
 
         if (!nl)
-            return judge_rest(at == data && !request, at, (apr_size_t) (end - at), len, preason);
+            return judge_rest(at == data && first == STATUS_LINE, at, (apr_size_t) (end - at), len, preason);
         line_len = (apr_size_t) (nl - at);
         if (line_len > 0 && nl[-1] == '\r')
             line_len--;
@@ -243,8 +247,8 @@ static apr_status_t parse(ag_http_head_t *head, int request, const char *data, a
             *preason = line_len > AG_HTTP_HEAD_FIELD_MAX ? "a field is longer than 64 KiB" : "the head is longer than 256 KiB";
             return APR_EGENERAL;
         }
-        if (at == data)
-            *preason = request ? parse_request_line(head, at, line_len) : parse_status_line(head, at, line_len);
+        if (at == data && first != NO_LINE)
+            *preason = first == REQUEST_LINE ? parse_request_line(head, at, line_len) : parse_status_line(head, at, line_len);
         else
             *preason = line_len == 0 ? finish(head, keep) : parse_line(head, at, line_len, &keep);
         if (*preason)
@@ -259,12 +263,17 @@ static apr_status_t parse(ag_http_head_t *head, int request, const char *data, a
 
 apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
 {
-    return parse(head, 0, data, len, phead_len, preason);
+    return parse(head, STATUS_LINE, data, len, phead_len, preason);
 }
 
 apr_status_t ag_http_head_parse_request(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
 {
-    return parse(head, 1, data, len, phead_len, preason);
+    return parse(head, REQUEST_LINE, data, len, phead_len, preason);
+}
+
+apr_status_t ag_http_head_parse_fields(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
+{
+    return parse(head, NO_LINE, data, len, phead_len, preason);
 }
 
 int ag_http_head_is(const ag_http_head_field_t *field, const char *name)

@@ -42,6 +42,10 @@ apr_status_t ag_http_head_parse(ag_http_head_t *head, const char *data, apr_size
 apr_status_t ag_http_head_parse_request(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
     AG_MUST_CHECK;
 
+/* The same for a head without a first line, as CGI programs write it; status is 0, and close only what Connection says. */
+apr_status_t ag_http_head_parse_fields(ag_http_head_t *head, const char *data, apr_size_t len, apr_size_t *phead_len, const char **preason)
+    AG_MUST_CHECK;
+
 /* 1 if the field's name is `name` (lower case expected), without regard to case. */
 int ag_http_head_is(const ag_http_head_field_t *field, const char *name);
 

@@ -137,6 +137,12 @@ apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_lo
     return APR_SUCCESS;
 }
 
+void hp_app_link_doubt(hp_process_t *process)
+{
+    if (process->handshake.protocol == HP_HANDSHAKE_FASTCGI && !process->keeps)
+        close_idle(process);
+}
+
 void hp_app_link_keep(hp_app_link_t **plink)
 {
     hp_app_link_t *link = *plink;

@@ -56,7 +56,7 @@ static const char *const *configured(const hp_command_facts_t *facts, const char
 {
     const char *command = facts->spec->options->app_start_command;
 
-    if (ag_settings_granted(facts->settings, facts->kind->option, command, facts->spec->app_root))
+    if (ag_settings_granted(facts->settings, "app_start_command", command, facts->spec->app_root))
         return run_text(command, p);
     *preason = apr_psprintf(p,
                             "The start command of %s was not run: the server's configuration does not name it for that folder. "
@@ -126,6 +126,22 @@ static const char *const *script(const hp_spec_t *spec, const char **preason, ap
     return argv_of(p, (const char *[]){"/bin/sh", "-c", script_starter, "sh", path}, 5);
 }
 
+static const char *const *fastcgi(const hp_spec_t *spec, const char **preason, apr_pool_t *p)
+{
+    const char *startup = spec->startup_file, *dot = strrchr(startup, '.');
+    const char *path = startup[0] == '/' ? startup : apr_pstrcat(p, spec->app_root, "/", startup, NULL);
+
+    if (!dot || strcmp(dot, ".fcgi") != 0)
+        *preason = apr_psprintf(p, "The startup file %s was not run: the name of a FastCGI program ends in .fcgi. Rename it, or use "
+                                "PassengerAppStartCommand.", path);
+    else if (faccessat(AT_FDCWD, path, X_OK, 0))
+        *preason = apr_psprintf(p, "The startup file %s cannot be run: %s. Make it executable (chmod u+x), and let its first line name its "
+                                "interpreter (#!).", path, strerror(errno));
+    else
+        return argv_of(p, (const char *[]){path}, 1);
+    return NULL;
+}
+
 /* -- Meteor -- */
 
 /* Whoever writes that file decides much of what the application does. */
@@ -175,7 +191,7 @@ static const char *const *meteor(const hp_command_facts_t *facts, const char **p
 
 int hp_command_by_file(const hp_kind_t *kind, const hp_spec_t *spec)
 {
-    return *spec->startup_file && (kind->loader || strcmp(kind->name, HP_KIND_GENERIC) != 0 || !spec->options->app_start_command);
+    return *spec->startup_file && (kind->loader || (strcmp(kind->name, HP_KIND_GENERIC) != 0 && !kind->cgi) || !spec->options->app_start_command);
 }
 
 const char *const *hp_command_make(const hp_command_facts_t *facts, const char **preason, apr_pool_t *p)
@@ -184,6 +200,8 @@ const char *const *hp_command_make(const hp_command_facts_t *facts, const char *
         return meteor(facts, preason, p);
     if (facts->spec->options->app_start_command)
         return configured(facts, preason, p);
+    if (strcmp(facts->kind->name, HP_KIND_FASTCGI) == 0 && *facts->spec->startup_file)
+        return fastcgi(facts->spec, preason, p);
     if (strcmp(facts->spec->startup_file, AG_APPFILE_NAME) == 0)
         return owners(facts, preason, p);
     if (*facts->spec->startup_file)

@@ -44,6 +44,7 @@ void hp_exchange_destroy(hp_exchange_t *r)
     free(r->unsent);
     free(r->head);
     free(r->cookie);
+    free(r->words);
     if (r->group)
         hp_group_unuse(r->group);
     free(r);
@@ -134,13 +135,16 @@ void hp_exchange_submit(hp_exchange_t *r)
 
 int hp_exchange_sent(const hp_exchange_t *r)
 {
-    return r->body_over && r->unsent_at == r->unsent_len && hp_spool_len(&r->up) == 0;
+    return r->body_over && r->unsent_at == r->unsent_len && hp_spool_len(&r->up) == 0 && (!r->fcgi || r->stdin_ended);
 }
 
 void hp_exchange_leave(hp_exchange_t *r, int keep_link, int broken)
 {
     hp_process_t *process = r->process;
 
+    if (process && r->words_len > 0)
+        hp_process_say(process, r->words, r->words_len);
+    r->words_len = 0;
     r->process = NULL;
     if (r->limit_timer)
         ag_loop_timer_stop(r->limit_timer);
@@ -218,7 +222,9 @@ void hp_exchange_complete(hp_exchange_t *r, apr_size_t surplus)
     /* The client first: what follows may take the loop's time. */
     if (r->conn)
         hp_conn_done(r->conn, r->body_over);
-    hp_exchange_leave(r, sent && !r->app_closes && !r->shut && surplus == 0 && r->framing != HP_HEAD_CLOSE, 0);
+    if (r->fcgi && r->link->kept)
+        r->process->keeps = 1;
+    hp_exchange_leave(r, sent && !r->app_closes && !r->shut && surplus == 0 && (r->fcgi || r->framing != HP_HEAD_CLOSE), 0);
     hp_exchange_destroy(r);
 }
 

@@ -5,6 +5,7 @@
 #include "apr-glue/chunk.h"
 #include "helper/app_link.h"
 #include "helper/conn.h"
+#include "helper/fcgi.h"
 #include "helper/group.h"
 #include "helper/head.h"
 
@@ -45,6 +46,16 @@ typedef struct {
     apr_size_t unsent_at, unsent_len;
     hp_spool_t up;
     int shut; /* our sending side is closed, to show where the body ends */
+
+    /* Of an application that speaks FastCGI: responder.h. */
+    int fcgi;
+    hp_fcgi_reader_t records;
+    apr_off_t stdin_left; /* of the record that is being sent */
+    int stdin_ended;
+    char *words; /* the beginning of a line for the log */
+    apr_size_t words_len;
+    int served;            /* the client has all of the response; the application has not said that it is ready for the next */
+    apr_size_t surplus;    /* bytes beyond the response's length */
 
     /* What comes back: response.h. */
     char *cookie; /* template of the one for sticky sessions, or NULL */

@@ -74,8 +74,7 @@ static int choose_port(place_t *place)
 
 /* -- the handshake -- */
 
-/* What the helper answers is for loaders; the command must not find it in its input. */
-static int greet(void)
+int hp_generic_greet(void)
 {
     static const char greeting[] = "!> I have control 1.0\n";
     char last = '\0', byte;
@@ -161,7 +160,7 @@ const char *const *hp_generic_begin(const char *const *command, const char *fold
         return NULL;
     }
     /* Only now: whatever goes wrong before is told by the caller, who begins with the greeting. */
-    if (!greet())
+    if (!hp_generic_greet())
         _exit(1);
     /* Set here, since the user's profile comes before and may have such variables of its own. */
     while (command[words])

@@ -9,4 +9,7 @@
  * end. `folder`: where the application's socket may be made; NULL: nowhere. Returns what to run, all in pool p; NULL: *preason says why not. */
 const char *const *hp_generic_begin(const char *const *command, const char *folder, const char **preason, apr_pool_t *p);
 
+/* The loader's first words, and what the helper answers, read to its end, so that no program finds it in its input. 0: the helper is gone. */
+int hp_generic_greet(void);
+
 #endif

@@ -20,6 +20,17 @@ static int is(const char *text, apr_size_t len, const char *word)
     return len == strlen(word) && memcmp(text, word, len) == 0;
 }
 
+static hp_handshake_protocol_t protocol_named(const char *name)
+{
+    static const char *const names[] = {[HP_HANDSHAKE_SESSION] = "session", [HP_HANDSHAKE_HTTP] = "http", [HP_HANDSHAKE_FASTCGI] = "fastcgi"};
+
+    for (apr_size_t i = 1; i < AG_LEN(names); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return (hp_handshake_protocol_t)i;
+    }
+    return HP_HANDSHAKE_NONE;
+}
+
 /* "main;<address>;<protocol>;<concurrency>" */
 static hp_handshake_event_t take_socket(hp_handshake_t *hs, const char *text, apr_size_t len)
 {
@@ -41,12 +52,12 @@ static hp_handshake_event_t take_socket(hp_handshake_t *hs, const char *text, ap
         return bad(hs, "the loader's socket line has no number for concurrency");
     if (strcmp(name, "main") != 0)
         return HP_HANDSHAKE_NOTHING; /* sockets for other purposes are not for requests */
-    if (strcmp(protocol, "session") != 0 && strcmp(protocol, "http") != 0)
-        return bad(hs, "the loader's socket speaks a protocol that this version does not (it speaks session and http)");
+    hs->protocol = protocol_named(protocol);
+    if (!hs->protocol)
+        return bad(hs, "the loader's socket speaks a protocol that this version does not (it speaks session, http and fastcgi)");
     if (strlen(address) >= sizeof hs->address)
         return bad(hs, "the loader's socket address is too long");
     memcpy(hs->address, address, strlen(address) + 1);
-    hs->protocol = *protocol == 's' ? HP_HANDSHAKE_SESSION : HP_HANDSHAKE_HTTP;
     hs->concurrency = (int)n;
     return HP_HANDSHAKE_NOTHING;
 }

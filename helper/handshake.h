@@ -15,8 +15,8 @@ typedef enum {
     HP_HANDSHAKE_BAD     /* not the protocol; `reason` says why */
 } hp_handshake_event_t;
 
-/* Both in loaders/PROTOCOL.md. */
-typedef enum { HP_HANDSHAKE_SESSION = 1, HP_HANDSHAKE_HTTP } hp_handshake_protocol_t;
+/* All in loaders/PROTOCOL.md. Numbers travel to a later core. */
+typedef enum { HP_HANDSHAKE_NONE, HP_HANDSHAKE_SESSION, HP_HANDSHAKE_HTTP, HP_HANDSHAKE_FASTCGI } hp_handshake_protocol_t;
 
 #define HP_HANDSHAKE_ADDRESS_MAX 200
 

@@ -11,6 +11,10 @@ static const hp_kind_t kinds[] = {
     {.name = "nodejs", INTERPRETER(nodejs, "PassengerNodejs"), .interpreters = {"node", "nodejs"}, .loader = "node-loader.js",
      .title = "Passenger NodeApp", .advice = "; it must call listen() on an http.Server"},
     {.name = HP_KIND_METEOR, .title = "Passenger MeteorApp", .leave = HP_MSG_SIGNAL_INTERRUPT, .alone = 1},
+    {.name = HP_KIND_FASTCGI, INTERPRETER(app_start_command, "PassengerAppStartCommand"), .title = "Passenger FastCGIApp",
+     .leave = HP_MSG_SIGNAL_TERM, .cgi = 1, .advice = "; it must stay in the foreground and accept FastCGI connections at its descriptor 0"},
+    {.name = "php", INTERPRETER(php, "PassengerPHP"), .interpreters = {"php-cgi", "php-fpm"}, .title = "Passenger PHPApp",
+     .leave = HP_MSG_SIGNAL_TERM, .cgi = 1, .advice = "; PHP must be php-cgi or php-fpm"},
     {.name = HP_KIND_GENERIC, INTERPRETER(app_start_command, "PassengerAppStartCommand"), .title = "Passenger App", .leave = HP_MSG_SIGNAL_TERM,
      .advice = "; it must stay in the foreground and listen on $PORT, or at $PASSENGER_SOCKET"},
 };

@@ -18,11 +18,13 @@ typedef struct {
     const char *advice;              /* "; " and what an application must do to become ready; NULL: nothing that could be forgotten */
     hp_msg_signal_t leave;           /* what tells it to leave, where it does not know the pipe whose end tells loaders; 0: the pipe does */
     int oob_work;                    /* the loader knows out-of-band work */
+    int cgi;                         /* it speaks FastCGI, on a socket that it inherits */
     int alone;                       /* two processes in one folder would be in each other's way */
     int stacks;                      /* the loader writes where the application is to its log on SIGQUIT */
     hp_kind_preloads_t preloads;
 } hp_kind_t;
 
+#define HP_KIND_FASTCGI "fastcgi"
 #define HP_KIND_GENERIC "generic" /* has a command of its own instead of interpreter and loader */
 #define HP_KIND_METEOR  "meteor"  /* is run by Meteor's tool; what that has bundled is an application for Node.js */
 

@@ -6,11 +6,13 @@
 #include "helper/choice.h"
 #include "helper/command.h"
 #include "helper/env.h"
+#include "helper/fastcgi.h"
 #include "helper/generic.h"
 #include "helper/interpreter.h"
 #include "helper/kind.h"
 #include "helper/page.h"
 #include "helper/path.h"
+#include "helper/php.h"
 #include "helper/shebang.h"
 #include "helper/spec.h"
 #include "helper/user.h"
@@ -111,6 +113,26 @@ static uint32_t primary_gid(uint32_t uid)
     return pw ? pw->pw_gid : HP_USER_NONE;
 }
 
+/* Any script in the folder can be asked for, so what everybody may write must not be run. */
+static void look_at_scripts(const prepare_t *w, hp_user_facts_t *facts)
+{
+    const char *folder = hp_php_folder(w->spec, w->p);
+    hp_path_t way;
+    apr_status_t rv = folder ? hp_path_walk(&way, folder, HP_PATH_FOLLOW, w->p) : EINVAL;
+
+    if (rv == APR_SUCCESS && !S_ISDIR(way.st.st_mode))
+        rv = ENOTDIR;
+    if (rv != APR_SUCCESS)
+        fail("The folder of PHP scripts %s cannot be opened: %s.", folder ? folder : "", ag_text_error(w->p, rv));
+    if (way.st.st_mode & S_IWOTH)
+        fail("The folder %s may be written by everybody, who could put scripts there that run as the application's user. Correct that "
+             "(chmod o-w %s).",
+             folder, folder);
+    /* A site needs no front controller. */
+    if (APR_SUCCESS != hp_path_walk(&facts->file, w->spec->startup_file, 0, w->p))
+        facts->file = way;
+}
+
 /* Owners come from opened descriptors, and the way there is remembered: what is looked at must be what is loaded. */
 static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
 {
@@ -125,7 +147,9 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
     facts->app_root = spec->app_root;
     facts->root_owner = facts->root.st.st_uid;
     facts->file = facts->root;
-    if (hp_command_by_file(w->kind, spec) && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
+    if (hp_php_is(spec))
+        look_at_scripts(w, facts);
+    else if (hp_command_by_file(w->kind, spec) && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
         fail("The startup file %s cannot be found: %s. Put the application there, or name another with PassengerStartupFile.", startup,
              rv == EINVAL ? "a name with \"..\" is not taken" : ag_text_error(w->p, rv));
     facts->file_owner = facts->file.st.st_uid;
@@ -319,13 +343,13 @@ static void choose_tools(prepare_t *w)
         found->bin = apr_pstrmemdup(w->p, found->path, (apr_size_t)(strrchr(found->path, '/') - found->path));
 }
 
-/* What makes one of the others. */
-static const char *const *own_command(prepare_t *w)
+/* What an application without a loader is started by. */
+static const char *const *make_command(prepare_t *w)
 {
     const hp_command_facts_t facts = {.settings = w->settings, .spec = w->spec, .kind = w->kind, .uid = w->user.uid, .switched = w->switched,
                                       .file_rv = w->file_rv, .file_reason = w->file_reason, .file = &w->file};
     const char *reason = "";
-    const char *const *command = hp_command_make(&facts, &reason, w->p), *const *argv;
+    const char *const *command = hp_command_make(&facts, &reason, w->p);
     const char *text = w->options->app_start_command ? w->options->app_start_command : w->file_rv == APR_SUCCESS ? w->file.command : NULL;
 
     if (!command)
@@ -333,11 +357,54 @@ static const char *const *own_command(prepare_t *w)
     if (text)
         check_script(w, apr_pstrmemdup(w->p, text, strcspn(text, " \t")));
     choose_tools(w);
+    return command;
+}
+
+static const char *const *own_command(prepare_t *w)
+{
+    const char *const *command = make_command(w), *const *argv;
+    const char *reason = "";
+
     ag_child_close_from(SOCKET_FD);
     argv = hp_generic_begin(command, w->folder, &reason, w->p);
     if (!argv)
         fail("The application %s was not started: %s.", w->spec->app_root, reason);
     return argv;
+}
+
+static const char *php_program(prepare_t *w)
+{
+    hp_hints_found_t *found = &w->interpreter;
+
+    if (hp_kind_interpreter(w->kind, w->options)) {
+        check_script(w, interpreter(w));
+    } else {
+        found->path = hp_php_find(HP_ENV_PATH, w->p);
+        found->rule = "the system's";
+        found->note = "";
+    }
+    if (!found->path)
+        fail("Neither php-cgi nor php-fpm was found in %s. Install one of them, or name it with %s.", HP_ENV_PATH, w->kind->directive);
+    tell_choice(w);
+    return found->path;
+}
+
+/* What makes an application of the kinds that speak FastCGI. */
+static const char *const *fastcgi_command(prepare_t *w)
+{
+    int php = hp_php_is(w->spec), threads = !php && strcmp(w->options->concurrency_model, "thread") == 0;
+    const char *program = php && !w->options->app_start_command ? php_program(w) : NULL, *socket, *reason = "";
+    const char *const *command = program ? NULL : make_command(w);
+
+    ag_child_close_from(SOCKET_FD);
+    if (!hp_fastcgi_begin(w->folder, threads ? w->options->thread_count : 1, &socket, &reason, w->p))
+        fail("The application %s was not started: %s.", w->spec->app_root, reason);
+    command = program ? hp_php_command(program, w->folder, socket, &reason, w->p) : hp_fastcgi_wrap(command, w->p);
+    if (!command)
+        fail("The application %s was not started: %s.", w->spec->app_root, reason);
+    if (!hp_generic_greet())
+        _exit(1);
+    return command;
 }
 
 /* Variables of a file that its owner keeps for the application. Whoever can name a file in a request must not be able to make one up. */
@@ -408,7 +475,7 @@ static __attribute__((noreturn)) void run(prepare_t *w)
     ag_child_close_from(dup2(FORKS_FD, ORDERS_FD) < 0 ? ORDERS_FD : ORDERS_FD + 1);
     if (w->options->custom_error_page && *w->options->custom_error_page)
         hp_page_send(1, &page, w->p);
-    direct = w->kind->loader ? loader_command(w) : own_command(w);
+    direct = w->kind->loader ? loader_command(w) : w->kind->cgi ? fastcgi_command(w) : own_command(w);
     source.interpreter = w->interpreter.env;
     source.bin = w->interpreter.bin;
     hp_env_make(&env, &source, w->p);

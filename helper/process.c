@@ -162,6 +162,11 @@ static void log_output(hp_process_t *process, const char *line, apr_size_t len)
     ag_log_output(prefix, line, len);
 }
 
+void hp_process_say(hp_process_t *process, const char *line, apr_size_t len)
+{
+    log_output(process, line, len);
+}
+
 static void keep_line(hp_process_t *process, const char *line, apr_size_t len)
 {
     if (process->state == HP_PROCESS_STARTING)

@@ -59,18 +59,15 @@ struct hp_process_t {
     int concurrency; /* 0: no limit */
     int in_flight, cuttable; /* requests it works on, the length of `work`, never above concurrency; those of them that have a `cut` */
     TAILQ_HEAD(, hp_process_work_t) work;
-    unsigned long requests; /* begun so far */
-    unsigned long noted;    /* requests when the watchdog was last told */
+    unsigned long requests, noted; /* begun so far; when the watchdog was last told */
     apr_time_t started, last_used;
     apr_time_t leaving_since; /* 0: it is not */
     int failed;  /* the group has been told */
     int answered; /* it has served a request */
-    int ended;   /* reaped; what it still says changes nothing */
-    int crashed; /* it ended although nobody asked it to */
+    int ended, crashed; /* reaped, what it still says changes nothing; and nobody had asked it to end */
     int counted_starting; /* the group counts it among those that start */
     int suspect; /* it took no connection: it has ended, or is ended soon */
-    int worn;    /* to be replaced: it has served enough, or grown too large */
-    int stuck;   /* a request in it will never be answered */
+    int worn, stuck; /* to be replaced: it has served enough, or grown too large; a request in it will never be answered */
     hp_process_oob_t oob;
     apr_time_t oob_since; /* it is in that state */
     struct hp_oob_t *oob_work;
@@ -94,7 +91,7 @@ struct hp_process_t {
     apr_size_t logged;      /* bytes of output */
     LIST_HEAD(, hp_app_link_t) idle_links; /* app_link.h */
     void (*close_idle_links)(hp_process_t *process); /* NULL until there has been one */
-    int nlinks; /* idle and used */
+    int nlinks, keeps; /* idle and used; it is known not to close what is kept, as some FastCGI programs do */
 };
 
 /* A new process, which counts from now on, and waits to be ordered. Takes over `p`, the pool that `spec` lives in. */
@@ -129,6 +126,9 @@ void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
 void hp_process_end(hp_process_t *process, hp_process_work_t *work);
 /* It becomes a tunnel, to be `cut` (if not NULL) when a process that is to go has only such left. */
 void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cut)(hp_process_work_t *work));
+
+/* A line of the application's that came another way than its output. */
+void hp_process_say(hp_process_t *process, const char *line, apr_size_t len);
 
 /* A CGI variable of a request; "" where it is absent. */
 const char *hp_process_work_value(const hp_process_work_t *work, const char *name);

@@ -2,6 +2,7 @@
 #include "apr-glue/link.h"
 #include "apr-glue/log.h"
 #include "helper/cookie.h"
+#include "helper/kind.h"
 #include "helper/response.h"
 #include "helper/tunnel.h"
 #include "helper/upload.h"
@@ -57,8 +58,12 @@ static int wait_for_room(hp_exchange_t *r)
 
 static void connect_process(hp_exchange_t *r)
 {
-    apr_status_t rv = hp_app_link_get(&r->link, r->process, on_link, r);
+    apr_status_t rv;
     char text[128];
+
+    if (r->had_body)
+        hp_app_link_doubt(r->process);
+    rv = hp_app_link_get(&r->link, r->process, on_link, r);
 
     if (our_fault(rv) && hp_app_link_spare(r->ctx) > 0)
         rv = hp_app_link_get(&r->link, r->process, on_link, r);
@@ -208,6 +213,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     hp_pool_t *pool = baton;
     const hp_pool_options_t *known;
     hp_group_t *group;
+    const hp_kind_t *kind;
     hp_head_t head;
     hp_exchange_t *r;
     apr_status_t rv;
@@ -231,7 +237,9 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     r = hp_exchange_create(hp_pool_context(pool), conn, &head);
     r->group = group;
     hp_group_use(group);
-    r->buffered = known->options->buffer_upload;
+    kind = hp_kind_find(head.kind);
+    /* CGI has no word for a body whose length is not known. */
+    r->buffered = known->options->buffer_upload || (r->chunked && kind && kind->cgi);
     r->limit = known->options->max_request_time;
     r->idle_limit = apr_time_from_sec(known->options->websocket_idle_timeout);
     r->uncut = !known->options->abort_websockets_on_process_shutdown;

@@ -1,7 +1,9 @@
 #include "helper/response.h"
 #include "apr-glue/log.h"
+#include "helper/cgi.h"
 #include "helper/cookie.h"
 #include "helper/oob.h"
+#include "helper/responder.h"
 #include "helper/tunnel.h"
 #include <apr_strings.h>
 #include <errno.h>
@@ -112,6 +114,15 @@ static void resume_reading(hp_exchange_t *r)
     ag_loop_io_set(r->link->io, AG_LOOP_READ | (hp_spool_len(&r->up) > 0 ? AG_LOOP_WRITE : 0));
 }
 
+static void end_chunks(hp_exchange_t *r)
+{
+    struct iovec last = {(void *)(uintptr_t) "0\r\n\r\n", 5};
+
+    if (r->conn)
+        hp_conn_write(r->conn, &last, 1);
+    hp_exchange_complete(r, 0);
+}
+
 static void on_timer(void *baton)
 {
     hp_exchange_t *r = baton;
@@ -119,10 +130,7 @@ static void on_timer(void *baton)
     if (r->at_end) {
         /* The application closed without saying how long its response is. If it is alive, that was the end (RFC 9112 6.3). */
         if (!r->process->crashed && r->process->state != HP_PROCESS_GONE) {
-            struct iovec last = {(void *)(uintptr_t) "0\r\n\r\n", 5};
-            if (r->conn)
-                hp_conn_write(r->conn, &last, 1);
-            hp_exchange_complete(r, 0);
+            end_chunks(r);
         } else {
             hp_exchange_fail(r, "it ended while it was sending its response", 0);
         }
@@ -142,19 +150,39 @@ static void throttle(hp_exchange_t *r)
         pause_reading(r);
 }
 
-/* Passes the pieces on, and body bytes behind them. */
-static void pass_on(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_size_t len)
+/* The client need not wait for what the application does after its response. */
+static int release_client(hp_exchange_t *r, apr_size_t surplus)
+{
+    if (!r->body_over) {
+        hp_exchange_complete(r, surplus); /* the rest of the body will not come, and the application may be waiting for it */
+        return 1;
+    }
+    r->surplus = r->framing == HP_HEAD_NONE ? 0 : surplus;
+    r->served = 1;
+    if (r->conn)
+        hp_conn_done(r->conn, 1);
+    r->conn = NULL;
+    return 0;
+}
+
+/* Passes the pieces on, and body bytes behind them. As all that takes bytes: 1 if the exchange is over, and gone. */
+static int pass_on(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_size_t len)
 {
     apr_size_t used;
     int over = take_body(r, pieces, data, len, &used);
 
     write_pieces(r, pieces);
+    if (over == 0) {
+        throttle(r);
+        return 0;
+    }
+    if (over > 0 && r->fcgi)
+        return release_client(r, len - used);
     if (over > 0)
         hp_exchange_complete(r, len - used);
-    else if (over < 0)
-        hp_exchange_fail(r, "app.protocol: its response is not framed as it says", 0);
     else
-        throttle(r);
+        hp_exchange_fail(r, "app.protocol: its response is not framed as it says", 0);
+    return 1;
 }
 
 /* The fields that we add, malloc'ed, or NULL: those of the protocol that is switched to (lines, or ""), and a cookie for visitors whose own does not
@@ -172,13 +200,14 @@ static char *make_fields(const hp_exchange_t *r, const char *protocol)
     return fields;
 }
 
-static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *protocol, const char *body, apr_size_t len)
+static int begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *protocol, const char *body, apr_size_t len)
 {
     char *fields = make_fields(r, protocol);
     apr_size_t room = HP_HEAD_ROOM(head_len) + (fields ? strlen(fields) : 0), used;
     char small[8192], *out = room <= sizeof small ? small : malloc(room);
     const char *mark = r->ctx->settings->show_version ? "mod_passenger " AG_VERSION : "mod_passenger";
     pieces_t pieces;
+    int over = 1;
 
     if (!out)
         abort();
@@ -196,10 +225,11 @@ static void begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_siz
         write_pieces(r, &pieces);
         hp_tunnel_begin(r, body, len);
     } else {
-        pass_on(r, &pieces, body, len);
+        over = pass_on(r, &pieces, body, len);
     }
     if (out != small)
         free(out);
+    return over;
 }
 
 /* Only to the protocol that was asked for. */
@@ -212,19 +242,23 @@ static void switch_protocol(hp_exchange_t *r, const ag_http_head_t *head, apr_si
         const ag_http_head_field_t *field = &head->fields[i];
         if (ag_http_head_is(field, "upgrade") && field->value_len == strlen(asked) && strncasecmp(field->value, asked, field->value_len) == 0) {
             snprintf(protocol, sizeof protocol, "Upgrade: %s\r\nConnection: Upgrade\r\n", asked);
-            begin_response(r, head, head_len, protocol, data, len);
+            (void)begin_response(r, head, head_len, protocol, data, len);
             return;
         }
     }
     hp_exchange_fail(r, "app.protocol: it switched to another protocol than was asked for, or did not say to which", 0);
 }
 
-static void more_response(hp_exchange_t *r, const char *data, apr_size_t len)
+static int more_response(hp_exchange_t *r, const char *data, apr_size_t len)
 {
     pieces_t pieces;
 
+    if (r->served) {
+        r->surplus += r->framing == HP_HEAD_NONE ? 0 : len;
+        return 0;
+    }
     pieces.n = pieces.nheads = 0;
-    pass_on(r, &pieces, data, len);
+    return pass_on(r, &pieces, data, len);
 }
 
 static void keep_head(hp_exchange_t *r, const char *data, apr_size_t len)
@@ -242,14 +276,14 @@ static void keep_head(hp_exchange_t *r, const char *data, apr_size_t len)
 }
 
 /* Looks for a head in what has come; interim responses are nobody's business but this hop's. */
-static void take_head(hp_exchange_t *r, const char *data, apr_size_t len)
+static int take_head(hp_exchange_t *r, const char *data, apr_size_t len)
 {
     const char *reason = "";
     apr_size_t head_len;
     apr_status_t rv;
 
     for (;;) {
-        rv = ag_http_head_parse(r->ctx->head, data, len, &head_len, &reason);
+        rv = (r->fcgi ? hp_cgi_head : ag_http_head_parse)(r->ctx->head, data, len, &head_len, &reason);
         if (rv != APR_SUCCESS || r->ctx->head->status >= 200 || r->ctx->head->status == 101)
             break;
         data += head_len;
@@ -257,10 +291,12 @@ static void take_head(hp_exchange_t *r, const char *data, apr_size_t len)
     }
     if (APR_STATUS_IS_INCOMPLETE(rv)) {
         keep_head(r, data, len);
-    } else if (rv != APR_SUCCESS) {
+        return 0;
+    }
+    if (rv != APR_SUCCESS) {
         ag_log(AG_LOG_ERROR, "PSG0152", "app.protocol: %s: %s; it begins with: %.64s", hp_group_name(r->group), reason,
                apr_pstrmemdup(r->process->p, data, len < 64 ? len : 64));
-        hp_exchange_fail(r, "app.protocol: its response is not HTTP", 0);
+        hp_exchange_fail(r, r->fcgi ? "app.protocol: its response has no CGI head" : "app.protocol: its response is not HTTP", 0);
     } else if (r->ctx->head->status == 101 && !r->upgrade) {
         hp_exchange_fail(r, "app.protocol: it switched protocols, which nobody asked for", 0);
     } else if (!r->conn) {
@@ -268,24 +304,56 @@ static void take_head(hp_exchange_t *r, const char *data, apr_size_t len)
     } else if (r->ctx->head->status == 101) {
         switch_protocol(r, r->ctx->head, head_len, data + head_len, len - head_len);
     } else {
-        begin_response(r, r->ctx->head, head_len, "", data + head_len, len - head_len);
+        return begin_response(r, r->ctx->head, head_len, "", data + head_len, len - head_len);
     }
+    return 1;
 }
 
-static void take_bytes(hp_exchange_t *r, const char *data, apr_size_t len)
+static int take_bytes(hp_exchange_t *r, const char *data, apr_size_t len)
 {
+    char *head;
+
     r->got_bytes = 1;
-    if (r->begun) {
-        more_response(r, data, len);
-    } else if (r->head_len == 0) {
-        take_head(r, data, len);
-    } else {
-        char *head = realloc(r->head, r->head_len + len);
-        if (!head)
-            abort();
-        memcpy(head + r->head_len, data, len);
-        r->head = head;
-        take_head(r, head, r->head_len + len);
+    if (r->begun)
+        return more_response(r, data, len);
+    if (r->head_len == 0)
+        return take_head(r, data, len);
+    head = realloc(r->head, r->head_len + len);
+    if (!head)
+        abort();
+    memcpy(head + r->head_len, data, len);
+    r->head = head;
+    return take_head(r, head, r->head_len + len);
+}
+
+/* The application has said that this was all. */
+static void records_over(hp_exchange_t *r, apr_size_t surplus)
+{
+    if (r->served)
+        hp_exchange_complete(r, r->surplus + surplus);
+    else if (!r->begun)
+        hp_exchange_fail(r, r->head_len ? "app.truncated: it ended in the middle of its response's head" : "app.died: it ended without an answer", 0);
+    else if (r->framing == HP_HEAD_CLOSE)
+        end_chunks(r);
+    else
+        hp_exchange_fail(r, "app.short_body: it sent less than its head says", 0);
+}
+
+static void take_records(hp_exchange_t *r, char *data, apr_size_t len)
+{
+    hp_responder_take_t taken;
+    hp_fcgi_event_t event;
+    char text[128];
+
+    r->got_bytes = 1;
+    event = hp_responder_take(&taken, r, data, len);
+    if (taken.len > 0 && take_bytes(r, taken.data, taken.len))
+        return;
+    if (event == HP_FCGI_END) {
+        records_over(r, taken.surplus);
+    } else if (event == HP_FCGI_BAD) {
+        snprintf(text, sizeof text, "app.protocol: %s", r->records.reason);
+        hp_exchange_fail(r, text, 0);
     }
 }
 
@@ -302,16 +370,29 @@ static int idempotent(const hp_exchange_t *r)
     return 0;
 }
 
+/* A unix socket whose peer closed it with bytes unread says so: then the request was not taken (unix(7) resets such a stream). But FastCGI programs
+ * leave the end of the body unread while they work. */
+static int was_not_taken(const hp_exchange_t *r, apr_status_t rv)
+{
+    if (r->link->tcp || r->fcgi)
+        return r->link->kept && !r->process->keeps && idempotent(r);
+    return rv == ECONNRESET;
+}
+
 static void response_ended(hp_exchange_t *r, apr_status_t rv)
 {
-    if (r->begun && r->framing == HP_HEAD_CLOSE && rv == APR_EOF) {
+    if (r->served) {
+        r->app_closes = 1;
+        hp_exchange_complete(r, r->surplus);
+        return;
+    }
+    if (r->begun && r->framing == HP_HEAD_CLOSE && rv == APR_EOF && !r->fcgi) {
         r->at_end = 1;
         ag_loop_io_set(r->link->io, 0);
         start_timer(r, EXIT_NEWS);
         return;
     }
-    /* A unix socket whose peer closed it with bytes unread says so: then the request was not taken (unix(7) resets such a stream). */
-    if ((r->link->tcp ? r->link->kept && idempotent(r) : rv == ECONNRESET) && hp_exchange_again(r, 0))
+    if (was_not_taken(r, rv) && hp_exchange_again(r, 0))
         return;
     if (r->begun && r->framing == HP_HEAD_LENGTH)
         hp_exchange_fail(r, "app.short_body: it sent less than its Content-Length", 0);
@@ -332,8 +413,10 @@ void hp_response_read(hp_exchange_t *r)
     if (r->conn && !r->to_disk)
         room -= (apr_size_t)hp_conn_backlog(r->conn);
     n = recv(r->link->fd, r->ctx->scratch, room, 0);
-    if (n > 0)
-        take_bytes(r, r->ctx->scratch, (apr_size_t)n);
+    if (n > 0 && r->fcgi)
+        take_records(r, r->ctx->scratch, (apr_size_t)n);
+    else if (n > 0)
+        (void)take_bytes(r, r->ctx->scratch, (apr_size_t)n);
     else if (n == 0)
         response_ended(r, APR_EOF);
     else if (errno != EAGAIN && errno != EINTR)

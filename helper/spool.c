@@ -153,18 +153,23 @@ void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t
     put_memory(s, s->write_at > s->read_at ? &s->held : &s->memory, data, len);
 }
 
-static apr_status_t send_memory(hp_spool_t *s, int fd)
+static apr_status_t send_memory(hp_spool_t *s, int fd, apr_off_t *pleft)
 {
-    while (s->memory.len > 0) {
+    while (s->memory.len > 0 && *pleft > 0) {
+        apr_size_t most = *pleft < s->memory.len ? (apr_size_t)*pleft : (apr_size_t)s->memory.len;
         struct iovec iov[SEND_AT_ONCE];
         struct msghdr msg = {.msg_iov = iov};
         ssize_t n;
-        for (hp_spool_block_t *b = s->memory.first; b && msg.msg_iovlen < SEND_AT_ONCE; b = b->next)
-            iov[msg.msg_iovlen++] = (struct iovec){b->data + b->start, b->end - b->start};
+        for (hp_spool_block_t *b = s->memory.first; most > 0 && msg.msg_iovlen < SEND_AT_ONCE; b = b->next) {
+            apr_size_t len = b->end - b->start < most ? b->end - b->start : most;
+            iov[msg.msg_iovlen++] = (struct iovec){b->data + b->start, len};
+            most -= len;
+        }
         n = sendmsg(fd, &msg, MSG_NOSIGNAL);
         if (n < 0)
             return errno;
         s->memory.len -= n;
+        *pleft -= n;
         while (n > 0) {
             hp_spool_block_t *b = s->memory.first;
             assert(b);
@@ -178,33 +183,43 @@ static apr_status_t send_memory(hp_spool_t *s, int fd)
     return APR_SUCCESS;
 }
 
-static apr_status_t send_file(hp_spool_t *s, int fd)
+static apr_status_t send_file(hp_spool_t *s, int fd, apr_off_t *pleft)
 {
-    while (s->read_at < s->write_at) {
-        ssize_t n = sendfile(fd, s->fd, &s->read_at, (size_t)(s->write_at - s->read_at));
+    while (s->read_at < s->write_at && *pleft > 0) {
+        apr_off_t there = (apr_off_t)(s->write_at - s->read_at);
+        ssize_t n = sendfile(fd, s->fd, &s->read_at, (size_t)(there < *pleft ? there : *pleft));
         if (n < 0)
             return errno;
         if (n == 0)
             return EIO; /* somebody cut the file */
+        *pleft -= n;
     }
-    close_file(s);
+    if (s->read_at == s->write_at)
+        close_file(s);
     return APR_SUCCESS;
 }
 
-apr_status_t hp_spool_send(hp_spool_t *s, int fd)
+apr_status_t hp_spool_send_some(hp_spool_t *s, int fd, apr_off_t *pleft)
 {
-    apr_status_t rv = send_memory(s, fd);
+    apr_status_t rv = send_memory(s, fd, pleft);
 
-    if (rv == APR_SUCCESS)
-        rv = send_file(s, fd);
-    if (rv == APR_SUCCESS && s->held.len > 0) {
+    if (rv == APR_SUCCESS && s->memory.len == 0)
+        rv = send_file(s, fd, pleft);
+    if (rv == APR_SUCCESS && s->memory.len == 0 && s->read_at == s->write_at && s->held.len > 0) {
         s->memory = s->held;
         memset(&s->held, 0, sizeof s->held);
-        rv = send_memory(s, fd);
+        rv = send_memory(s, fd, pleft);
     }
     if (hp_spool_len(s) == 0)
         s->full = APR_SUCCESS;
     return rv;
+}
+
+apr_status_t hp_spool_send(hp_spool_t *s, int fd)
+{
+    apr_off_t left = hp_spool_len(s);
+
+    return hp_spool_send_some(s, fd, &left);
 }
 
 apr_off_t hp_spool_len(const hp_spool_t *s)

@@ -45,6 +45,8 @@ void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t
 /* Writes as much to the non-blocking socket `fd` as that takes. APR_SUCCESS when all is sent, APR_EAGAIN when the socket is full, else its
  * error. */
 apr_status_t hp_spool_send(hp_spool_t *s, int fd) AG_MUST_CHECK;
+/* The same, but no more than *pleft bytes, of which it takes off what was sent; APR_SUCCESS when none of them is left, or nothing more is there. */
+apr_status_t hp_spool_send_some(hp_spool_t *s, int fd, apr_off_t *pleft) AG_MUST_CHECK;
 /* Bytes that wait. */
 apr_off_t hp_spool_len(const hp_spool_t *s);
 /* Forgets what waits and frees everything; the spool can be used again. */

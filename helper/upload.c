@@ -1,6 +1,7 @@
 #include "helper/upload.h"
 #include "apr-glue/log.h"
 #include "helper/http_out.h"
+#include "helper/responder.h"
 #include "helper/response.h"
 #include <apr_strings.h>
 #include <arpa/inet.h>
@@ -143,12 +144,12 @@ void hp_upload_more(hp_exchange_t *r)
             r->unsent_at += (apr_size_t)n;
     }
     if (rv == APR_SUCCESS)
-        rv = hp_spool_send(&r->up, r->link->fd);
+        rv = r->fcgi ? hp_responder_send(r) : hp_spool_send(&r->up, r->link->fd);
     if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv) && rv != ENOTCONN) {
         write_failed(r, rv);
         return;
     }
-    if (rv == APR_SUCCESS && r->body_over && r->chunked && !r->buffered && !r->framed && !r->shut) {
+    if (rv == APR_SUCCESS && r->body_over && r->chunked && !r->buffered && !r->framed && !r->fcgi && !r->shut) {
         shutdown(r->link->fd, SHUT_WR);
         r->shut = 1;
     }
@@ -180,7 +181,7 @@ static void keep_unsent(hp_exchange_t *r, const struct iovec *iov, int n, apr_si
 
 /* What comes before a body that is still in the spool. */
 typedef struct {
-    struct iovec head[2], more; /* more: the end of the head, or the beginning of the body's framing */
+    struct iovec head[2], more, tail; /* more: the end of the head, or the beginning of the body's framing; tail: after a body in one piece */
     uint32_t prefix;
     char text[64];
     char *own; /* malloc'ed memory that `head` is in, or NULL */
@@ -239,9 +240,35 @@ static apr_status_t open_http(hp_exchange_t *r, opening_t *o, const char **preas
     return APR_SUCCESS;
 }
 
+/* A body in one piece goes with the head. */
+static apr_status_t open_fcgi(hp_exchange_t *r, opening_t *o, const char **preason)
+{
+    apr_size_t len;
+    apr_status_t rv;
+
+    if (r->inline_len > HP_FCGI_CONTENT_MAX)
+        hp_upload_own(r);
+    rv = hp_responder_open(r, &o->own, &len, preason);
+    if (rv != APR_SUCCESS)
+        return rv;
+    o->head[0] = (struct iovec){o->own, len};
+    if (r->inline_len > 0) {
+        hp_fcgi_stdin(o->text, r->inline_len);
+        hp_fcgi_stdin(o->text + HP_FCGI_HEADER, 0);
+        o->more = (struct iovec){o->text, HP_FCGI_HEADER};
+        o->tail = (struct iovec){o->text + HP_FCGI_HEADER, HP_FCGI_HEADER};
+        r->stdin_ended = 1;
+    } else if (!r->had_body) {
+        hp_fcgi_stdin(o->text, 0);
+        o->more = (struct iovec){o->text, HP_FCGI_HEADER};
+        r->stdin_ended = 1;
+    }
+    return APR_SUCCESS;
+}
+
 static void send_opening(hp_exchange_t *r, const opening_t *o)
 {
-    struct iovec iov[] = {o->head[0], o->head[1], o->more, {(void *)(uintptr_t)r->inline_body, r->inline_len}};
+    struct iovec iov[] = {o->head[0], o->head[1], o->more, {(void *)(uintptr_t)r->inline_body, r->inline_len}, o->tail};
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = AG_LEN(iov)};
     char text[128];
     ssize_t n;
@@ -258,18 +285,22 @@ static void send_opening(hp_exchange_t *r, const opening_t *o)
     keep_unsent(r, iov, AG_LEN(iov), n > 0 ? (apr_size_t)n : 0);
     r->inline_body = NULL;
     r->inline_len = 0;
-    if (r->unsent_len > 0 || hp_spool_len(&r->up) > 0 || !r->body_over || r->chunked)
+    if (!hp_exchange_sent(r) || r->chunked)
         hp_upload_more(r);
 }
 
 void hp_upload_begin(hp_exchange_t *r)
 {
     opening_t opening = {.own = NULL};
+    hp_handshake_protocol_t protocol = r->process->handshake.protocol;
     const char *reason;
+    apr_status_t rv = APR_SUCCESS;
 
-    if (r->process->handshake.protocol != HP_HANDSHAKE_HTTP) {
+    if (protocol == HP_HANDSHAKE_SESSION)
         open_session(r, &opening);
-    } else if (open_http(r, &opening, &reason) != APR_SUCCESS) {
+    else
+        rv = protocol == HP_HANDSHAKE_HTTP ? open_http(r, &opening, &reason) : open_fcgi(r, &opening, &reason);
+    if (rv != APR_SUCCESS) {
         free(opening.own);
         hp_exchange_leave(r, 1, 0);
         hp_exchange_error(r, 400, "The request was not understood", reason);

@@ -122,7 +122,8 @@ int mp_leaks_secret(request_rec *r, const mp_map_app_t *app)
         return 0; /* what is in a folder of its own is there for visitors */
     if (strncmp(path, "public/", 7) == 0 || strncmp(path, ".well-known/", 12) == 0)
         return 0;
-    if (!listed(path, app->kind) && !(mp_map_looks_like_startup(r) && mp_map_is_startup(r, app)))
+    /* A script of PHP's is asked for to be run. */
+    if (!listed(path, app->kind) && (app->script.file || !mp_map_looks_like_startup(r) || !mp_map_is_startup(r, app)))
         return 0;
     report(r, app, documents);
     return 1;

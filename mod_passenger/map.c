@@ -19,8 +19,10 @@
 
 typedef struct {
     const char *name, *other_name, *startup;
-    int is_folder;
+    int is_folder; /* or ONLY_NAMED */
 } kind_row_t;
+
+#define ONLY_NAMED (-1) /* in kind.def */
 
 static const kind_row_t kinds[] = {
 #define KIND(name, other_name, startup, is_folder) {name, other_name, startup, is_folder},
@@ -172,6 +174,8 @@ static int look_at_appfile(look_t *look, apr_pool_t *p)
         if (!file.type)
             return 0;
         look->kind = kind_named(file.type);
+        if (look->kind >= 0 && kinds[look->kind].is_folder == ONLY_NAMED)
+            look->kind = -1;
         look->startup = file.startup;
     }
     /* Whatever it says, a kind that we do not know too. */
@@ -194,6 +198,8 @@ static void look_at(look_t *look, apr_pool_t *p)
         const char *path = apr_pstrcat(p, look->root, "/", kinds[i].startup, NULL);
         struct stat st;
 
+        if (kinds[i].is_folder == ONLY_NAMED)
+            continue;
         if (stat(path, &st) == 0) {
             if (kinds[i].is_folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode))
                 look->kind = (int) i;
@@ -286,7 +292,7 @@ static void fill_kind(mp_map_app_t *app, const ag_options_t *o, const look_t *lo
 
     app->kind = "generic";
     app->startup = startup;
-    if (o->app_start_command || is_script(startup))
+    if ((o->app_start_command || is_script(startup)) && (kind < 0 || kinds[kind].is_folder != ONLY_NAMED))
         return;
     if (kind == OWN) {
         app->startup = AG_APPFILE_NAME;
@@ -294,6 +300,44 @@ static void fill_kind(mp_map_app_t *app, const ag_options_t *o, const look_t *lo
     }
     app->kind = kind >= 0 ? kinds[kind].name : o->app_type;
     app->startup = startup ? startup : kind >= 0 ? kinds[kind].startup : NULL;
+}
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+static int is_php(const ag_options_t *o)
+{
+    return o->app_type && strcmp(o->app_type, "php") == 0;
+}
+
+/* PHP's applications either have a folder `public`, as in every other language, or are one themselves, which is then their root. */
+static const char *php_root(apr_pool_t *p, const char *public_dir, int linked)
+{
+    char target[APR_PATH_MAX];
+    ssize_t n = linked ? readlink(public_dir, target, sizeof(target) - 1) : -1;
+
+    if (n > 0) {
+        target[n] = '\0';
+        public_dir = *target == '/' ? apr_pstrdup(p, target) : apr_pstrcat(p, parent_of(p, public_dir), "/", target, NULL);
+    }
+    return strcmp(last_part(public_dir), "public") == 0 ? parent_of(p, public_dir) : public_dir;
+}
+
+/* What is left to be known of an application of PHP's: where it is, and which script is meant. */
+static int complete_php(mp_map_app_t *app, request_rec *r, const ag_options_t *o)
+{
+    const char *public_dir = mp_map_public_dir(r, app->base_uri);
+
+    app->root = o->app_root ? o->app_root : php_root(r->pool, public_dir, *app->base_uri != '\0');
+    if (!o->startup_file)
+        app->startup = apr_pstrcat(r->pool, public_dir, "/index.php", NULL);
+    else if (*o->startup_file != '/')
+        app->startup = apr_pstrcat(r->pool, app->root, "/", o->startup_file, NULL);
+    return mp_script_find(&app->script, r, public_dir, app->base_uri, app->startup);
 }
 
 int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp)
@@ -316,7 +360,7 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
         if (!look.is_public)
             look.folder = parent_of(r->pool, look.folder);
     }
-    if (told && !look.is_public) {
+    if (is_php(o) || (told && !look.is_public)) {
         look.root = look.folder;
     } else if (!remembered(cache, &look, r->pool, r->request_time)) {
         look_at(&look, r->pool);
@@ -336,16 +380,11 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     app->root = look.root;
     app->base_uri = base_uri;
     fill_kind(app, o, &look);
+    if (is_php(o) && OK != (rc = complete_php(app, r, o)))
+        return rc;
     app->group = o->app_group_name ? o->app_group_name : apr_pstrcat(r->pool, app->root, " (", o->app_env, ")", NULL);
     *papp = app;
     return OK;
-}
-
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
 }
 
 int mp_map_looks_like_startup(const request_rec *r)
@@ -355,9 +394,11 @@ int mp_map_looks_like_startup(const request_rec *r)
     apr_size_t i;
 
     for (i = 0; i < AG_LEN(kinds); i++) {
-        if (strcmp(name, kinds[i].startup) == 0)
+        if (strcmp(name, kinds[i].startup) == 0 && (kinds[i].is_folder != ONLY_NAMED || o->app_type))
             return 1;
     }
+    if (o->enabled && is_php(o) && mp_script_is_source(name))
+        return 1;
     if (strcmp(name, AG_APPFILE_NAME) == 0)
         return 1;
     return o->startup_file && strcmp(name, last_part(o->startup_file)) == 0;
@@ -373,5 +414,7 @@ static int same_file(request_rec *r, const char *root, const char *startup)
 
 int mp_map_is_startup(request_rec *r, const mp_map_app_t *app)
 {
+    if (app->script.file)
+        return strcmp(app->script.file, r->filename) == 0;
     return (app->startup && same_file(r, app->root, app->startup)) || same_file(r, app->root, last_part(r->filename));
 }

@@ -2,7 +2,7 @@
 #ifndef MP_MAP_H
 #define MP_MAP_H
 
-#include "mod_passenger/mp.h"
+#include "mod_passenger/script.h"
 
 /* An application, as found for one request; all strings live as long as the request. */
 typedef struct {
@@ -11,6 +11,7 @@ typedef struct {
     const char *kind;     /* a name in apr-glue/kind.def, "generic", or whatever PassengerAppType says */
     const char *startup;  /* startup file; NULL for generic applications whose command is configured */
     const char *group;    /* name of its processes */
+    mp_script_t script;   /* of PHP's applications */
     uint32_t author;      /* as mp_conf_author has it */
     apr_array_header_t *env; /* what mp_env_find says, once the application is to answer */
 } mp_map_app_t;

@@ -94,6 +94,7 @@ static int is_computed(request_rec *r, const char *name)
         "REQUEST_URI", "PATH_INFO",   "SCRIPT_NAME", "QUERY_STRING", "REQUEST_METHOD", "SERVER_NAME",    "SERVER_PORT",    "SERVER_SOFTWARE",
         "REMOTE_ADDR", "REMOTE_PORT", "REMOTE_USER", "AUTH_TYPE",    "HTTPS",          "REQUEST_SCHEME", "DOCUMENT_ROOT",  "CONTENT_TYPE",
         "HTTP_PROXY",  "SCGI",        "SERVER_PROTOCOL",             "CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING",
+        "SCRIPT_FILENAME", "PATH_TRANSLATED", "GATEWAY_INTERFACE", "SERVER_ADDR",
     };
     apr_size_t i;
 
@@ -215,6 +216,12 @@ static void put_server(buf_t *b, request_rec *r, int https)
     PAIR(b, "SERVER_PORT", port);
 }
 
+/* Applications that know what CGI programs know of the server. */
+static int is_cgi(const mp_map_app_t *app)
+{
+    return app->script.file || strcmp(app->kind, "fastcgi") == 0;
+}
+
 static void put_meta(buf_t *b, request_rec *r, const mp_map_app_t *app, apr_int64_t body)
 {
     const char *type = apr_table_get(r->headers_in, "Content-Type");
@@ -223,7 +230,13 @@ static void put_meta(buf_t *b, request_rec *r, const mp_map_app_t *app, apr_int6
 
     PAIR(b, "QUERY_STRING", r->args ? r->args : "");
     PAIR(b, "REQUEST_METHOD", r->method);
-    PAIR(b, "SCRIPT_NAME", app->base_uri);
+    PAIR(b, "SCRIPT_NAME", app->script.file ? app->script.name : app->base_uri);
+    if (app->script.file) {
+        PAIR(b, "SCRIPT_FILENAME", app->script.file);
+        PAIR(b, "REDIRECT_STATUS", "200");
+    }
+    if (is_cgi(app))
+        PAIR(b, "SERVER_ADDR", r->connection->local_ip);
     put_server(b, r, https);
     PAIR(b, "SERVER_PROTOCOL", r->protocol);
     PAIR(b, "SERVER_SOFTWARE", ap_get_server_banner());
@@ -265,16 +278,21 @@ static void put_env(buf_t *b, request_rec *r)
 
 int mp_request_build(mp_request_t *req, request_rec *r, const mp_map_app_t *app, apr_int64_t body)
 {
-    int flags = strcmp(app->kind, "python") == 0 ? MP_TARGET_DECODED : 0;
+    int flags = strcmp(app->kind, "python") == 0 || is_cgi(app) ? MP_TARGET_DECODED : 0;
     buf_t b = {.p = r->pool, .size = 3 * 1024};
     mp_target_t target;
 
     if (mp_conf_options(r)->allow_encoded_slashes)
         flags |= MP_TARGET_AS_SENT;
     mp_target_find(&target, r, app->base_uri, flags);
+    if (app->script.file)
+        mp_target_original(&target, r);
     b.data = apr_palloc(r->pool, b.size);
     PAIR_LEN(&b, "REQUEST_URI", target.uri, target.uri_len);
-    PAIR_LEN(&b, "PATH_INFO", target.path_info, target.path_info_len);
+    if (!app->script.file)
+        PAIR_LEN(&b, "PATH_INFO", target.path_info, target.path_info_len);
+    else if (*app->script.path_info)
+        PAIR(&b, "PATH_INFO", app->script.path_info);
     put_meta(&b, r, app, body);
     put_fields(&b, r);
     if (req->upgrade)

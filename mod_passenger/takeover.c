@@ -126,12 +126,14 @@ static int serve_page(request_rec *r, const char *uri)
 }
 
 /* 1 for a folder with a page of its own whose slash is missing: the page's relative links work only below the slash. */
-static int wants_slash(request_rec *r)
+static int wants_slash(request_rec *r, const mp_map_app_t *app)
 {
     struct stat st;
 
     if (r->method_number != M_GET || r->finfo.filetype != APR_DIR || r->uri[strlen(r->uri) - 1] == '/')
         return 0;
+    if (app->script.file && mp_script_is_index(r))
+        return 1;
     return stat(apr_pstrcat(r->pool, r->filename, "/index.html", NULL), &st) == 0 && S_ISREG(st.st_mode);
 }
 
@@ -139,7 +141,8 @@ static int wants_slash(request_rec *r)
  * application is asked for that, and knows nothing of the file. */
 static void forget_file(request_rec *r, const mp_map_app_t *app)
 {
-    if (r->finfo.filetype != APR_REG || !r->path_info || *r->path_info != '/' || !mp_map_looks_like_startup(r) || !mp_map_is_startup(r, app))
+    if (app->script.file || r->finfo.filetype != APR_REG || !r->path_info || *r->path_info != '/' || !mp_map_looks_like_startup(r) ||
+        !mp_map_is_startup(r, app))
         return;
     r->uri = apr_pstrcat(r->pool, app->base_uri, r->path_info, NULL);
 }
@@ -164,8 +167,10 @@ static int fixups(request_rec *r)
         if (rc != DECLINED && (rc != OK || mp_leaks_secret(r, app)))
             return rc == OK ? HTTP_FORBIDDEN : rc;
     }
-    if (r->proxyreq || is_foreign(r) || (plain && !mp_map_looks_like_startup(r)) || !child_of(r))
+    if (r->proxyreq || is_foreign(r) || (plain && !mp_map_looks_like_startup(r)))
         return DECLINED;
+    if (!child_of(r))
+        return HTTP_SERVICE_UNAVAILABLE;
     rc = mp_map_find(child_of(r)->found, r, &app);
     if (rc != OK)
         return rc;
@@ -179,7 +184,7 @@ static int fixups(request_rec *r)
     }
     ap_set_module_config(r->request_config, &passenger_module, (void *) (apr_uintptr_t) app);
     forget_file(r, app);
-    if (plain || !wants_slash(r))
+    if (plain || !wants_slash(r, app))
         take(r);
     return DECLINED;
 }

@@ -82,6 +82,15 @@ static void set_path_info(mp_target_t *target, const char *path, apr_size_t len)
     target->path_info_len = len ? len : 1;
 }
 
+void mp_target_original(mp_target_t *target, const request_rec *r)
+{
+    apr_size_t path_len;
+
+    while (r->prev || r->main)
+        r = r->prev ? r->prev : r->main;
+    target->uri = sent(r, &target->uri_len, &path_len);
+}
+
 void mp_target_find(mp_target_t *target, request_rec *r, const char *base_uri, int flags)
 {
     const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);

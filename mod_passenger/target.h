@@ -20,4 +20,7 @@ enum {
  * path below base_uri, which r->uri must start with, and at least "/". */
 void mp_target_find(mp_target_t *target, request_rec *r, const char *base_uri, int flags);
 
+/* The URI alone, as CGI programs know it: what the client sent, whatever Apache has made of it since. */
+void mp_target_original(mp_target_t *target, const request_rec *r);
+
 #endif

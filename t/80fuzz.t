@@ -8,7 +8,7 @@ use Test::More;
 my $seconds = $ENV{FUZZ_SECONDS} // 30;
 my $dir = 'build-fuzz';
 my @targets = map { m{([^/]+)\.c$} } sort glob 't/fuzz/*.c';
-my @sources = ((grep { !m{/(loop|child)\.c$} } glob 'apr-glue/*.c'), qw(helper/spec.c helper/head.c helper/http_out.c));
+my @sources = ((grep { !m{/(loop|child)\.c$} } glob 'apr-glue/*.c'), qw(helper/spec.c helper/head.c helper/http_out.c helper/fcgi.c helper/cgi.c));
 chomp(my $flags = `apr-1-config --cppflags --includes | tr '\\n' ' '`);
 chomp(my $libs = `apr-1-config --link-ld; apu-1-config --link-ld`);
 $libs =~ tr/\n/ /;

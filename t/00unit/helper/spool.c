@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 static int disk_is_small;
+static apr_off_t most; /* bytes that are sent at once; 0: all */
 
 static unsigned char byte_at(apr_size_t i)
 {
@@ -38,7 +39,8 @@ static int through(hp_spool_store_t *store, apr_size_t total, apr_size_t block, 
         }
         in += len;
         for (apr_size_t taken = 0; taken < take || in == total; taken += (apr_size_t)n) {
-            apr_status_t rv = hp_spool_send(&s, fds[0]);
+            apr_off_t left = most;
+            apr_status_t rv = most ? hp_spool_send_some(&s, fds[0], &left) : hp_spool_send(&s, fds[0]);
 
             bad += rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv);
             n = read(fds[1], got, 65536);
@@ -77,6 +79,11 @@ int main(void)
         }
     }
     is_int(store.memory_left, 8 * 1024 * 1024, "memory was given back");
+    for (most = 1000; most < 200000; most = most * 7 + 1) {
+        is_int(through(&store, 1000000, 65536, -1, 0), 0, "%d bytes at once, out of memory and a file", (int)most);
+        is_int(through(&store, 1000000, 300000, -1, 150000), 0, "... in and out");
+    }
+    most = 0;
 
     disk_is_small = 1;
     signal(SIGXFSZ, SIG_IGN);
