@@ -7,7 +7,7 @@ static const hp_kind_t kinds[] = {
     {.name = "python", INTERPRETER(python, "PassengerPython"), .interpreters = {"python3", "python"}, .loader = "wsgi-loader.py",
      .title = "Passenger PythonApp", .stacks = 1, .preloads = HP_KIND_PRELOADS_ASKED},
     {.name = "ruby", INTERPRETER(ruby, "PassengerRuby"), .interpreters = {"ruby"}, .loader = "rack-loader.rb",
-     .title = "Passenger RubyApp", .stacks = 1, .oob_work = 1},
+     .title = "Passenger RubyApp", .stacks = 1, .preloads = HP_KIND_PRELOADS_USUALLY, .oob_work = 1},
     {.name = "nodejs", INTERPRETER(nodejs, "PassengerNodejs"), .interpreters = {"node", "nodejs"}, .loader = "node-loader.js",
      .title = "Passenger NodeApp", .advice = "; it must call listen() on an http.Server"},
     {.name = HP_KIND_METEOR, .title = "Passenger MeteorApp", .leave = HP_MSG_SIGNAL_INTERRUPT, .alone = 1},

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define EXIT_NEWS_LIMIT apr_time_from_sec(1) /* for the news that an unreachable process has simply ended */
-#define FORK_LIMIT apr_time_from_sec(10) /* for a preloader to fork: 1 GiB takes 20 ms */
+#define FORK_LIMIT apr_time_from_sec(5) /* for a preloader to fork: 1 GiB takes 20 ms */
 #define STACK_TIME   (apr_time_from_sec(1) / 5) /* for a process that hangs to write where it is */
 #define STUCK_LIMIT  apr_time_from_sec(60) /* for the other requests in it */
 #define FINISH_LIMIT apr_time_from_sec(60) /* for the application to end by itself, as Passenger's users know it */

@@ -29,6 +29,30 @@ def application(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain')])
     return ['|'.join(map(str, facts)).encode()]
 END
+    ruby => ['config.ru', <<'END'],
+DATA = (0...100_000).map { |number| number.to_s * 8 }
+puts "loaded by #{Process.pid}"
+$events = []
+PhusionPassenger.on_event(:starting_worker_process) { |forked| $events << "starting #{forked}" }
+PhusionPassenger.on_event(:after_installing_signal_handlers) { $events << 'signals' }
+PhusionPassenger.on_event(:stopping_worker_process) { puts "stopping #{Process.pid}" }
+PhusionPassenger.on_event(:credentials) { |user, password| nil }
+module ActiveRecord
+  class Base
+    def self.clear_all_connections!
+      $events << "cleared #{Process.pid == $loader ? 'before' : 'after'}"
+    end
+  end
+end
+$loader = Process.pid
+run lambda { |env|
+  query = env['QUERY_STRING']
+  puts "a word of #{Process.pid}" if query == 'print'
+  more = query.empty? || query == 'print' ? '' : eval(query.tr('+', ' '))
+  facts = [Process.pid, VERSION, $events.join(' '), ENV['PASSENGER_GENERATION'], env['rack.multithread'], more]
+  [200, { 'content-type' => 'text/plain' }, [facts.join('|')]]
+}
+END
 );
 my @languages = grep { $source{$_} } 'python', $ruby ? 'ruby' : ();
 sub code { my ($language, $version, $more) = @_; ($source{$language}[0] => ($more // '') . "VERSION = '$version'\n$source{$language}[1]") }
@@ -110,10 +134,16 @@ sub share {
     unlike $fds{$_}, qr/eventpoll/, "no descriptor of the preloader in $_" for keys %fds;
     like ask($h, '/pool.txt'), qr/^Processes     : 4\n.*^  Preloader PID: $preloader\b/ms, 'passenger-status';
     like ask($h, '/pool.xml'), qr{<process_count>4</process_count>.*<preloader><pid>$preloader</pid>}s, '... and XML';
-    return if $language ne 'python';
-    is((answer($h)->[2]), 2, 'os.register_at_fork is honoured');
-    my %random = map { my $a = answer($h, '__import__("random").random()'); ($a->[5] => 1) } 1 .. 40;
+    my %random = map { my $a = answer($h, $language eq 'python' ? '__import__("random").random()' : 'rand'); ($a->[5] => 1) } 1 .. 40;
     cmp_ok scalar(keys %random), '==', 40, 'no two random numbers are the same';
+    is answer($h)->[2], $language eq 'python' ? 2 : 'cleared before cleared after starting true signals', 'events around the fork';
+    return if $language ne 'ruby';
+    ok !(grep { ($_->{cmdline}[0] // '') !~ /^Passenger RubyApp: / } map { Proc::get($_) // () } ready($h)), 'the titles of the processes';
+    like +(Proc::get($preloader)->{cmdline}[0] // ''), qr/^Passenger AppPreloader: \Q$h->{app}\E /, '... and of the preloader';
+    kill TERM => ($pid) = ready($h);
+    $h->expect_log(qr/App $pid output: stopping $pid/);
+    $h->allow_log(qr/PSG010[23]: app.exited: process $pid /);
+    ok !(grep { !/App $pid/ } $h->log_text =~ /^.*output: stopping.*$/mg), '... stops alone';
 }
 
 sub restarts {

@@ -954,16 +954,22 @@ module PhusionPassenger
         @channel = STDOUT.dup           # the application may put a file in the place of standard output
         settings = handshake
         control = take_descriptors
-        $0 = [settings['process_title'], settings['app_group_name']].compact.join(': ')
+        smart = settings['spawn_method'] == 'smart'
+        if smart
+          require "#{__dir__}/rack-preloader"
+          Preloader.keep_orders
+        end
+        $0 = smart ? "Passenger AppPreloader: #{settings['app_group_name']}" : title(settings)
         application = load(settings)
         # Only now: these are gems, whose versions the application has chosen.
         require 'socket'
         require 'stringio'
+        control = preload(settings, control) if smart
         threads = settings['concurrency_model'] == 'thread' ? [settings['thread_count'].to_i, 1].max : 1
         server = Server.new(application, control, threads, rack_version)
         begin
           open_debugger if settings['debugger'] == '1'
-          PhusionPassenger.call_event(:starting_worker_process, false)
+          PhusionPassenger.call_event(:starting_worker_process, smart)
           server.handle_signals
           PhusionPassenger.call_event(:after_installing_signal_handlers)
         rescue Exception => error
@@ -1033,12 +1039,24 @@ module PhusionPassenger
         Log.write(text)
       end
 
+      def title(settings)
+        [settings['process_title'], settings['app_group_name']].compact.join(': ')
+      end
+
+      # Becomes a preloader. Returns in each process that it forks, with the control pipe of that.
+      def preload(settings, control)
+        @channel, control = Preloader.new(@channel, control).serve
+        $0 = title(settings)
+        handshake(control)      # which says what we know
+        control
+      end
+
       # Returns the core's part of the handshake.
-      def handshake
+      def handshake(control = STDIN)
         @channel.syswrite("!> I have control #{VERSION}\n")
         text = +''.b
         begin
-          text << STDIN.sysread(65_536) until text.end_with?("\n\n") || text.bytesize > MAX_HEAD
+          text << control.sysread(65_536) until text.end_with?("\n\n") || text.bytesize > MAX_HEAD
         rescue EOFError
           Log.say('no handshake on standard input: only passenger-helper can start this program')
           exit!(1)

@@ -307,11 +307,12 @@ sub helpers {
 sub watchdog  { ($_[0]->helpers('watchdog'))[0] }
 sub core      { ($_[0]->helpers('core'))[0] }
 
-# Application processes: children of a watchdog that do not run the helper's file.
+# Application processes: children of a watchdog that do not run the helper's file, nor are Ruby's preloaders.
 sub apps {
     my ($self) = @_;
     my %dog = map { $_ => 1 } $self->helpers('watchdog');
-    my @pids = sort { $a <=> $b } map { $_->{pid} } grep { !$_->{helper} && $dog{ $_->{ppid} } && $_->{state} ne 'Z' } Proc::all();
+    my @pids = sort { $a <=> $b } map { $_->{pid} } grep { !$_->{helper} && $dog{ $_->{ppid} } && $_->{state} ne 'Z' && ($_->{cmdline}[0] // '') !~ /^Passenger AppPreloader: / }
+        Proc::all();
     return @pids;
 }
 
