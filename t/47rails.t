@@ -13,7 +13,7 @@ my $mpm = (Harness->mpms)[0];
 my $h = Harness->new(mpm => $mpm);
 my $app = $h->make_app('shop', {});
 generate($app);
-system('cp', '-a', $app, "$h->{root}/apps/below") == 0 or die 'cp';
+system('cp', '-a', $app, "$h->{root}/apps/$_") == 0 or die 'cp' for qw(below threads);
 $h->start(conf => <<"END");
 PassengerMaxPoolSize 4
 PassengerMinInstances 2
@@ -29,12 +29,21 @@ PassengerMinInstances 2
         PassengerAppRoot $h->{root}/apps/below
     </Location>
 </VirtualHost>
+<VirtualHost *>
+    ServerName threads.example
+    DocumentRoot $h->{root}/apps/threads/public
+    PassengerConcurrencyModel thread
+    PassengerThreadCount 5
+    PassengerMinInstances 1
+    PassengerMaxInstances 1
+</VirtualHost>
 END
 
 for my $place (['root.example', ''], ['below.example', '/shop']) {
     subtest "at $place->[0]$place->[1]" => sub { visit(@$place) };
 }
 subtest 'the rest' => \&others;
+subtest threads => \&threads;
 $h->finish;
 done_testing;
 
@@ -158,4 +167,11 @@ sub others {
         $n = $r->body;
     }
     is $n, 3, 'a session lasts, whichever process it is';
+}
+
+sub threads {
+    my @host = (Host => 'threads.example');
+    is $h->get('/facts', @host)->json->{thread}, 0, 'a thread of its own' or diag $h->log_text;
+    my @c = map { my $c = $h->client(timeout => 20); $c->write_request('GET', $_ % 2 ? '/items' : '/live', Connection => 'close', @host); $c } 1 .. 20;
+    is scalar(grep { my $r = $_->read_response('GET'); $r->status == 200 && $r->complete } @c), 20, 'requests at once';
 }

@@ -63,12 +63,55 @@ sub sinatra {
     my ($mpm) = @_;
     plan skip_all => 'Sinatra is not there' if !$sinatra;
     my $h = Harness->new(mpm => $mpm);
-    my $app = $h->make_app('shop', { 'config.ru' => "require './shop'\nrun Shop\n",
-        'shop.rb' => "require 'sinatra/base'\nclass Shop < Sinatra::Base\n  get('/hello/:name') { \"hello \#{params['name']}\" }\n  post('/form') { params['a'] }\nend\n" });
-    $h->start(conf => "DocumentRoot $app/public");
-    is $h->get('/hello/world')->body, 'hello world', 'a route' or diag $h->log_text;
-    is $h->post('/form', 'a=b', 'Content-Type' => 'application/x-www-form-urlencoded')->body, 'b', 'a form';
-    is $h->get('/nowhere')->status, 404, 'no route';
+    my $app = $h->make_app('shop', { 'config.ru' => "require './shop'\nrun Shop\n", 'public/style.css' => "p {}\n", 'shop.rb' => <<'END' });
+require 'sinatra/base'
+class Shop < Sinatra::Base
+  enable :sessions
+  set :session_secret, 'x' * 64
+  error(ZeroDivisionError) { 'divided' }
+  get('/hello/:name') { "hello #{params['name']}" }
+  post('/form') { params['a'] }
+  get('/url') { "#{url('/x')} #{to('/y?z', false)} #{request.ip} #{request.secure?}" }
+  get('/go') { redirect to('/url') }
+  get('/count') { (session[:n] = session[:n].to_i + 1).to_s }
+  get('/stream') { stream { |out| 3.times { |i| out << "#{i} " } } }
+  get('/kept') { stream(:keep_open) { |out| Thread.new { out << 'kept'; out.close }.join } }
+  get('/file') { send_file __FILE__, type: :txt, disposition: :attachment }
+  get('/cached') { etag 'one'; 'fresh' }
+  get('/divide') { 1 / 0 }
+  post('/upload') { params['f'][:tempfile].read.bytesize.to_s }
+end
+END
+    $h->start(conf => "DocumentRoot $app/public\n<VirtualHost *>\nServerName root\n</VirtualHost>\n<VirtualHost *>\nServerName below\nAlias /sub $app/public\n"
+        . "<Location /sub>\nPassengerBaseURI /sub\nPassengerAppRoot $app\nPassengerAppGroupName below\n</Location>\n</VirtualHost>");
+    for my $place (['root', ''], ['below', '/sub']) {
+        my ($host, $base) = @$place;
+        my $get = sub { my ($path, @field) = @_; $h->get("$base$path", Host => $host, @field) };
+        is $get->('/hello/world')->body, 'hello world', "$host: a route" or diag $h->log_text;
+        is $h->post("$base/form", 'a=b%20c', 'Content-Type' => 'application/x-www-form-urlencoded', Host => $host)->body, 'b c', '... a form';
+        is $get->('/url')->body, "http://$host$base/x $base/y?z 127.0.0.1 false", '... URLs of its own';
+        is $get->('/go')->header('location'), "http://$host$base/url", '... a redirect';
+        is $get->('/nowhere')->status, 404, '... no route';
+        is $get->('/style.css')->body, "p {}\n", '... a file';
+        my ($cookie, $n) = ('', 0);
+        for (1 .. 3) {
+            my $r = $get->('/count', Cookie => $cookie);
+            ($cookie) = ($r->header('set-cookie') // '') =~ /^([^;]+)/;
+            $n = $r->body;
+        }
+        is $n, 3, '... a session';
+    }
+    is $h->get('/stream')->body, '0 1 2 ', 'a stream';
+    is $h->get('/kept')->body, 'kept', '... from a thread';
+    my $r = $h->get('/file');
+    is $r->body, slurp("$app/shop.rb"), 'a file that it sends';
+    like $r->header('content-disposition'), qr/attachment; filename="shop\.rb"/, '... with its name';
+    my $etag = $h->get('/cached')->header('etag');
+    is $h->get('/cached', 'If-None-Match' => $etag)->status, 304, 'what has not changed';
+    $r = $h->get('/divide');
+    is $r->status . $r->body, '500divided', 'an error page of its own';
+    my $body = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a\"\r\n\r\n" . 'y' x 500_000 . "\r\n--x--\r\n";
+    is $h->post('/upload', $body, 'Content-Type' => 'multipart/form-data; boundary=x')->body, 500_000, 'an upload';
 }
 
 sub threads {

@@ -12,6 +12,7 @@ module PhusionPassenger
       STRATEGIES = %i[count gc gctools_oobgc].freeze
       # Rack 3 wants lower case, and no other cares.
       HEADER = '!~request-oob-work'
+      LIMITS = [%i[old_objects old_objects_limit], %i[oldmalloc_increase_bytes oldmalloc_increase_bytes_limit]].freeze
       NEAR = 0.8    # of a limit of the collector's
 
       def initialize(app, *args)
@@ -42,6 +43,8 @@ module PhusionPassenger
           @frequency = frequency
           @requests = 0
           @lock = Mutex.new
+        elsif @strategy == :gc
+          @limits = LIMITS.select { |pair| pair.all? { |key| GC.stat.key?(key) } }     # not every collector tells
         elsif @strategy == :gctools_oobgc && !defined?(::GC::OOB)
           raise ArgumentError, "OutOfBandGc: the strategy :gctools_oobgc wants the gem gctools in the Gemfile, and require 'gctools/oobgc' and " \
                                'GC::OOB.setup before it in config.ru'
@@ -62,9 +65,7 @@ module PhusionPassenger
 
       # Says whether the collector is about to stop everything and look at all objects.
       def near?
-        [%i[old_objects old_objects_limit], %i[oldmalloc_increase_bytes oldmalloc_increase_bytes_limit]].any? do |now, limit|
-          GC.stat(now) > GC.stat(limit) * NEAR
-        end
+        @limits.any? { |now, limit| GC.stat(now) > GC.stat(limit) * NEAR }
       end
 
       # An application that has switched the collector off wants it to be off again.
