@@ -273,9 +273,9 @@ is_answer(ask('/hello'), 200, "hello world\n", 'length', '... is skipped, and th
 # WebSockets
 
 forget($app);
-$r = ask('/hello', HTTP_SEC_WEBSOCKET_KEY => 'x', HTTP_SEC_WEBSOCKET_VERSION => 13);
-is $r->{status}, 501, 'a WebSocket is refused';
-ok wait_log($app, qr/asked for a WebSocket/), '... and that is logged';
+is_answer(ask('/hello', HTTP_SEC_WEBSOCKET_KEY => 'x', HTTP_SEC_WEBSOCKET_VERSION => 13), 200, "hello world\n", 'length', 'without Upgrade it is a request');
+$r = ask('/hello', HTTP_UPGRADE => 'websocket', HTTP_SEC_WEBSOCKET_KEY => 'x', HTTP_SEC_WEBSOCKET_VERSION => 13);
+is $r->{status}, 400, 'a handshake that is none is refused';
 is_answer(ask('/hello'), 200, "hello world\n", 'length', '... the connection stays');
 
 # Garbage

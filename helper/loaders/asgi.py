@@ -1,4 +1,4 @@
-"""Serves an ASGI application (HTTP and lifespan) on one asyncio loop: all requests at once, in one thread.
+"""Serves an ASGI application (HTTP, WebSocket and lifespan) on one asyncio loop: all requests at once, in one thread.
 
 The sockets are ours rather than asyncio's transports': a response is one send() where it can be, reading stops exactly when a
 body is not wanted, and what a forked child does to its copies harms nobody.
@@ -17,6 +17,8 @@ from passenger_wsgi_loader import LISTENER, ClientGone, Garbage, Response, getpi
 import _signal
 import _socket
 
+websocket = loader.half('websocket')
+
 READ_SIZE = 65536
 BODY_LIMIT = 1 << 17                # bytes of a request's body that wait for receive()
 OUTPUT_LIMIT = 1 << 16              # bytes that may wait for the peer before send() does
@@ -25,7 +27,8 @@ ACCEPT_AT_ONCE = 64
 ACCEPT_PAUSE = 0.1                  # seconds, when there is no descriptor left
 VERSIONS = {2: '2.0', 3: '3.0'}
 HTTP_SPEC = '2.4'
-NO_WEBSOCKET = ('501 Not Implemented', [('Content-Type', 'text/plain')], b'WebSockets are not passed on by this server.\n')
+CLOSE_SECONDS = 10                  # for a WebSocket's client to answer that it closes too
+FORBIDDEN = ('403 Forbidden', [('Content-Type', 'text/plain')], b'The application does not want this WebSocket.\n')
 
 STATUS = {status.value: '%d %s' % (status.value, status.phrase) for status in HTTPStatus}
 PROTOCOLS = {b'HTTP/1.0': '1.0', b'HTTP/2.0': '2', b'HTTP/2': '2', b'HTTP/3.0': '3', b'HTTP/3': '3'}
@@ -247,6 +250,210 @@ class Exchange:
             loader.print_exception(error)
 
 
+class WebSocket(Exchange):
+    """One WebSocket, from the request for it. Until it is accepted it is an exchange whose answer may as well be an ordinary response."""
+
+    def __init__(self, server, connection, pairs):
+        super().__init__(server, connection, pairs)
+        scope = self.scope
+        scope['type'] = 'websocket'
+        scope['scheme'] = 'wss' if scope['scheme'] == 'https' else 'ws'
+        scope['subprotocols'] = [name.strip() for name in pairs.get(b'HTTP_SEC_WEBSOCKET_PROTOCOL', b'').decode('latin-1').split(',') if name.strip()]
+        scope['extensions'] = {'websocket.http.response': {}}
+        del scope['method']
+        self.key = pairs.get(b'HTTP_SEC_WEBSOCKET_KEY', b'')
+        self.refusal = self.objection(pairs)
+        self.told = False           # websocket.connect was given away
+        self.accepted = False
+        self.closing = False        # a close frame was sent
+        self.code = None            # how it ended, and why: (code, reason)
+        self.last = None            # the same, as the client's close frame says; it counts when what came before was received
+        self.events = []            # messages that receive() has not yet given away
+        self.reader = websocket.Reader(self.on_message, self.on_control)
+        self.clock = None
+
+    def objection(self, pairs):
+        """An answer for a request that is none for a WebSocket, or None."""
+        text = [('Content-Type', 'text/plain')]
+        if pairs.get(b'HTTP_SEC_WEBSOCKET_VERSION') != b'13':
+            return '426 Upgrade Required', text + [('Sec-WebSocket-Version', '13')], b'WebSockets must be of version 13.\n'
+        if websocket.accept_value(self.key) is None:
+            return '400 Bad Request', text, b'Sec-WebSocket-Key is no key.\n'
+        return None
+
+    # What comes in
+
+    def feed(self, data):
+        if self.over:
+            return b''
+        if not self.accepted:
+            return data
+        try:
+            self.reader.feed(data)
+        except websocket.Violation as problem:
+            self.end(problem.args[0], problem.args[1])
+            self.hang_up()
+        return b''
+
+    def on_message(self, data):
+        if self.closing or self.code:
+            return
+        text = isinstance(data, str)
+        self.events.append({'type': 'websocket.receive', 'text' if text else 'bytes': data})
+        self.waiting += len(data) + 64
+        self.wake()
+
+    def on_control(self, opcode, payload):
+        if opcode == websocket.PING and not self.closing and self.connection.unsent <= OUTPUT_LIMIT:
+            self.connection.write(websocket.head(websocket.PONG, len(payload)), payload)
+        elif opcode == websocket.CLOSE:
+            self.last = websocket.close_code(payload)
+            if not self.events or self.closing:
+                self.conclude()
+            elif self.clock is None:
+                self.clock = self.server.loop.call_later(CLOSE_SECONDS, self.conclude)
+            self.wake()
+
+    def conclude(self):
+        code, reason = self.last
+        self.end(code, reason, '')
+        self.hang_up()
+
+    async def receive(self):
+        if getpid() != loader.PID:
+            loader.leave_child()
+        if not self.told:
+            self.told = True
+            return {'type': 'websocket.connect'}
+        while not self.events and self.code is None and self.last is None and not self.over:
+            receiver = self.server.loop.create_future()
+            self.receivers.append(receiver)
+            self.connection.read_on()
+            await receiver
+        if self.events:
+            event = self.events.pop(0)
+            self.waiting -= len(event.get('text') or event.get('bytes') or '') + 64
+            self.connection.read_on()
+            return event
+        if self.code is None and self.last is not None:
+            self.conclude()
+        code, reason = self.code or (websocket.ABNORMAL, '')
+        return {'type': 'websocket.disconnect', 'code': code, 'reason': reason}
+
+    # What goes out
+
+    async def send(self, event):
+        if getpid() != loader.PID:
+            loader.leave_child()
+        kind = event['type']
+        if self.code is not None or self.response.gone:
+            raise ClientGone('the client went away')
+        if self.closing or (self.over and not self.accepted):
+            raise RuntimeError('%a was sent after the end' % kind)
+        if kind == 'websocket.accept' and not self.accepted and self.response.head is None:
+            self.accept(event)
+        elif kind == 'websocket.send' and self.accepted:
+            self.send_message(event)
+        elif kind == 'websocket.close' and self.accepted:
+            self.close(event.get('code') or websocket.NORMAL, event.get('reason') or '')
+        elif kind == 'websocket.close' and self.response.head is None:
+            self.refuse(FORBIDDEN)
+        elif kind in ('websocket.http.response.start', 'websocket.http.response.body') and not self.accepted:
+            await super().send(dict(event, type=kind[len('websocket.'):]))
+        else:
+            raise RuntimeError('%a is no event that a WebSocket can send at this point' % kind)
+        if self.connection.unsent > OUTPUT_LIMIT:
+            await self.connection.drain()
+
+    def accept(self, event):
+        headers = [(name.decode('latin-1'), value.decode('latin-1')) for name, value in event.get('headers') or ()]
+        if any(name.lower() == 'sec-websocket-protocol' for name, value in headers):
+            raise ValueError('websocket.accept: the subprotocol is no header, but has a key of its own')
+        if event.get('subprotocol') is not None:
+            headers.append(('Sec-WebSocket-Protocol', event['subprotocol']))
+        self.response.build('200 OK', headers)      # which checks them; an application has no right to send 101 by itself
+        self.accepted = True
+        self.response.transmit(self.response.head.replace(b'200 OK', b'101 Switching Protocols', 1) + b'\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: '
+                               + websocket.accept_value(self.key) + b'\r\n\r\n')
+        self.connection.advance()
+
+    def refuse(self, answer):
+        status, headers, text = answer
+        self.response.build(status, headers)
+        self.write(text, True)
+
+    def send_message(self, event):
+        text, data = event.get('text'), event.get('bytes')
+        if (text is None) == (data is None):
+            raise ValueError('websocket.send has either a text or bytes')
+        opcode, payload = (websocket.BINARY, bytes(data)) if text is None else (websocket.TEXT, text.encode('utf-8'))
+        self.response.transmit(websocket.head(opcode, len(payload)), payload)
+
+    def close(self, code, reason=''):
+        """Says that this is the end, and waits a little for the client to say so too."""
+        if self.closing or self.over:
+            return
+        if not websocket.valid_code(code):
+            raise ValueError('websocket.close: %r is no code that may be sent' % (code,))
+        while len(reason.encode('utf-8')) > 123:
+            reason = reason[:-1]
+        self.closing = True
+        self.connection.write(websocket.close_frame(code, reason))
+        self.clock = self.server.loop.call_later(CLOSE_SECONDS, self.hang_up)
+        self.wake()
+
+    def end(self, code, reason, answer=None):
+        """The client has ended it, or is not fit to go on."""
+        if self.code is None:
+            self.code = code, reason
+        if not self.closing:
+            self.closing = True
+            self.connection.write(websocket.close_frame(code, reason if answer is None else answer))
+        self.wake()
+
+    def hang_up(self):
+        """All is said."""
+        if self.clock is not None:
+            self.clock.cancel()
+        if not self.over:
+            self.over = True
+            self.connection.next(False, 0)
+        self.wake()
+
+    def go_away(self):
+        """The process is about to end."""
+        if self.accepted and not self.closing:
+            self.code = websocket.RESTART, ''
+            self.close(websocket.RESTART)
+
+    def lose(self):
+        if self.code is None:
+            self.code = websocket.ABNORMAL, ''
+        if self.clock is not None:
+            self.clock.cancel()
+        super().lose()
+
+    async def run(self):
+        error = None
+        if self.refusal is not None:
+            self.refuse(self.refusal)
+            return
+        try:
+            await self.server.application(self.server.scope_for(self.scope), self.receive, self.send)
+        except BaseException as caught:
+            error = caught
+        if getpid() != loader.PID:
+            loader.leave_child(error)
+        if self.accepted:
+            if error is not None:
+                self.mourn(error)
+            self.close(websocket.NORMAL if error is None else websocket.INTERNAL)
+        elif error is not None and (self.over or self.response.gone):
+            self.mourn(error)
+        elif not self.over:
+            self.finish(self.response.fail(error or RuntimeError('the application returned before it had accepted the WebSocket'), self.environ))
+
+
 class Connection:
     """One connection of the core's: requests on it come one after another."""
 
@@ -328,12 +535,10 @@ class Connection:
         pairs = dict(zip(parts[::2], parts[1::2]))
         if b'REQUEST_METHOD' not in pairs:
             raise Garbage('a request without REQUEST_METHOD')
-        exchange = self.exchange = Exchange(self.server, self, pairs)
+        kind = WebSocket if pairs.get(b'HTTP_UPGRADE', b'').lower() == b'websocket' else Exchange
+        exchange = self.exchange = kind(self.server, self, pairs)
         self.inbox = data[end:]
-        if b'HTTP_SEC_WEBSOCKET_KEY' in pairs:
-            self.server.refuse_websocket(exchange)
-        else:
-            self.server.serve(exchange)
+        self.server.serve(exchange)
         return True
 
     def give_up(self):
@@ -547,7 +752,6 @@ class Server:
         self.exchanges = {}         # task -> exchange, and the application's coroutine
         self.state = {}
         self.constants = {'asgi': {'version': VERSIONS[version], 'spec_version': HTTP_SPEC}}
-        self.websockets = 0
         self.loop = self.find_loop()
         self.lifespan = Lifespan(self)
         self.idle = None            # done when the last request is over, at the end
@@ -656,14 +860,6 @@ class Server:
         if self.idle is not None and not self.exchanges and not self.idle.done():
             self.idle.set_result(None)
 
-    def refuse_websocket(self, exchange):
-        if not self.websockets:
-            say('a client asked for a WebSocket; these are not passed on, and answered 501')
-        self.websockets += 1
-        status, headers, text = NO_WEBSOCKET
-        exchange.response.build(status, headers)
-        exchange.write(text, True)
-
     async def serve_until_the_end(self):
         await self.stopped
         # What was sent before we said that we leave is served.
@@ -674,6 +870,8 @@ class Server:
                 connection.readable()
         Response.closing = True
         for connection in list(self.connections.values()):
+            if isinstance(connection.exchange, WebSocket):
+                connection.exchange.go_away()
             if connection.exchange is None and not connection.unsent:
                 connection.close()
             elif connection.exchange is None:
