@@ -24,11 +24,14 @@ static const char *quote(const char *line, apr_pool_t *p)
     return apr_pstrmemdup(p, line, len);
 }
 
-/* "; it said last: …", or "". */
+/* "; " and the line that names the cause, or what it said last; or "". */
 static const char *last_words(const hp_cause_facts_t *facts, apr_pool_t *p)
 {
     const char *words = facts->words, *end, *start;
 
+    start = words && facts->elsewhere ? strstr(words, facts->elsewhere) : NULL;
+    if (start)
+        return apr_pstrcat(p, ". ", quote(start, p), NULL);
     if (!words || facts->words_cut)
         return "";
     end = words + strlen(words);

@@ -9,6 +9,7 @@ typedef struct {
     const char *interpreter; /* that was run, or NULL: its user's login shell did not get that far, or there is none */
     int greeted;             /* the loader has begun */
     const char *error;       /* the loader's message, or NULL */
+    const char *elsewhere;   /* begins a line of the words that names the cause, or NULL */
     const char *words;       /* what the application has printed, or NULL */
     int words_cut;           /* there was more */
     int asked;               /* where it is */

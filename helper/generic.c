@@ -2,6 +2,7 @@
 #include "apr-glue/child.h"
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
+#include "helper/listens.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,6 +20,7 @@
 #define FIRST_LOOK   5   /* milliseconds */
 #define LAST_LOOK    100
 #define CONNECT_TIME 1000
+#define SEARCH_EVERY 1000
 
 typedef struct {
     int port;
@@ -124,16 +126,28 @@ static const char *address(const place_t *place, char *text, size_t size)
     return text;
 }
 
+/* 1 if it has told where else the application listens: most do so because nobody told them of $PORT. */
+static int tell_elsewhere(const place_t *place, pid_t application)
+{
+    int port = hp_listens_port(application);
+
+    return port > 0 && port != place->port &&
+           dprintf(1, HP_LISTENS_ELSEWHERE "%d, but its port ($PORT) is %d.\n", port, place->port) > 0;
+}
+
 /* Looks until somebody listens, or the application has ended. */
 static __attribute__((noreturn)) void look_out(const place_t *place, pid_t application)
 {
     char text[256], lines[512];
-    int pause = FIRST_LOOK;
+    int pause = FIRST_LOOK, waited = 0, told = 0;
 
     while (!address(place, text, sizeof text)) {
         if (kill(application, 0))
             _exit(0);
         (void)!ag_sock_wait(-1, pause);
+        waited += pause;
+        if (!told && waited / SEARCH_EVERY > (waited - pause) / SEARCH_EVERY)
+            told = tell_elsewhere(place, application);
         pause = pause * 2 < LAST_LOOK ? pause * 2 : LAST_LOOK;
     }
     /* The application may have printed half a line; an empty one is left out of the log. */

@@ -3,6 +3,7 @@
 #include "helper/cause.h"
 #include "helper/greeting.h"
 #include "helper/kind.h"
+#include "helper/listens.h"
 #include "helper/orders.h"
 #include "helper/own_socket.h"
 #include <apr_strings.h>
@@ -85,7 +86,8 @@ static void look_up_user(hp_process_t *process)
 static const char *why(const hp_process_t *process, const int *pstatus)
 {
     hp_cause_facts_t facts = {.kind = process->spec->kind, .app_root = process->spec->app_root, .interpreter = process->interpreter.path,
-                              .greeted = process->handshake.state > 0, .error = process->error.bytes, .words = process->words.bytes,
+                              .greeted = process->handshake.state > 0, .elsewhere = HP_LISTENS_ELSEWHERE,
+                              .error = process->error.bytes, .words = process->words.bytes,
                               .words_cut = process->words.len + HP_OUTPUT_LINE > HP_OUTPUT_KEEP, .asked = process->stack_at != 0,
                               .stacks = process->stacks};
 

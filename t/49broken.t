@@ -73,6 +73,10 @@ case('cmd-daemon', 'command', '', conf => ['PassengerAppStartCommand "setsid tai
 case('cmd-deaf', 'command', '', conf => ['PassengerAppStartCommand "exec tail -f /dev/null"', 'PassengerStartTimeout 2'], why => qr{^the application was not ready after 2 seconds \(PassengerStartTimeout\); it must stay in the foreground and listen on \$PORT, or at \$PASSENGER_SOCKET$});
 case('cmd-program', 'command', '', files => { server => "#!/opt/nowhere/node\n" }, make => sub { chmod 0755, "$_[0]/server" }, conf => ['PassengerAppStartCommand "./server --port $PORT"'],
     why => qr{^\./server names /opt/nowhere/node in its first line, which cannot be run: No such file});
+case('cmd-port', 'command', '', files => { 'server.pl' => "use IO::Socket::INET;\n\$s = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => 0) or die;\n1 while accept(C, \$s);\n" },
+    conf => ['PassengerAppStartCommand "exec perl server.pl"', 'PassengerStartTimeout 4'], why => qr{^the application was not ready after 4 seconds \(PassengerStartTimeout\); .* at \$PASSENGER_SOCKET\. The application listens on port \d+, but its port \(\$PORT\) is \d+\.$});
+case('cmd-taken', 'command', '', files => { 'server.pl' => "use IO::Socket::INET;\nfor (1, 2) { \$s[\$_] = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => \$s[1] ? \$s[1]->sockport : 0) or die qq(cannot listen: \$!\\n) }\n" },
+    conf => ['PassengerAppStartCommand "exec perl server.pl"'], why => qr{^the application exited with code \d+ before it was ready; it said last: cannot listen: Address already in use$});
 # Who runs it, and how far
 case('user-folder', 'python', $app, root => 'closed/app', make => sub { my ($dir) = $_[0] =~ m{^(.*)/}; chown 0, (getpwnam 'www-data')[3], $dir; chmod 0750, $dir },
     why => qr{^The user \S+ may not enter \S+/closed\. Give it the right to \(chmod a\+x \S+/closed\)});
