@@ -1,7 +1,7 @@
 #include "helper/fleet.h"
 #include "helper/route.h"
 
-#define BUSY 85 /* percent of a processor: of an event loop that is late for everything */
+#define BUSY 85 /* percent: of an event loop that is late for everything, because of itself or of others on this machine */
 
 int hp_fleet_outdated(const hp_fleet_t *fleet, const hp_process_t *process)
 {
@@ -26,7 +26,7 @@ void hp_fleet_count(const hp_fleet_t *fleet, hp_policy_counts_t *c)
             }
             c->ready++;
             c->asking += process->oob == HP_PROCESS_OOB_WANTED;
-            c->busy += process->concurrency == 0 && process->in_flight > 0 && process->cpu >= BUSY;
+            c->busy += process->concurrency == 0 && process->in_flight > 0 && (process->cpu >= BUSY || process->load >= BUSY);
         }
     }
 }

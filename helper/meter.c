@@ -15,7 +15,9 @@ void hp_meter_read(hp_process_t *process)
     if (process->measured_at && since < LEAST)
         return;
     process->cpu = process->measured_at ? (unsigned)((usage.cpu - process->cpu_time) * 100 / since) : 0;
+    process->load = process->measured_at ? (unsigned)((usage.wanted - process->wanted) * 100 / since) : 0;
     process->cpu_time = usage.cpu;
+    process->wanted = usage.wanted;
     process->measured_at = now;
 }
 

@@ -4,7 +4,7 @@
 
 #include "helper/process.h"
 
-/* Brings rss and cpu up to date; costs three system calls. */
+/* Brings rss, cpu and load up to date; costs six system calls. */
 void hp_meter_read(hp_process_t *process);
 /* 1 if it has worked since it was last measured, or that is long ago. */
 int hp_meter_due(const hp_process_t *process, apr_time_t now);

@@ -76,8 +76,8 @@ struct hp_process_t {
     uint64_t forked_by; /* the preloader that was last told to bring it; 0: it was started by itself */
     apr_time_t stack_at; /* when it was asked where it is */
     apr_uint64_t rss; /* bytes, when last measured */
-    unsigned cpu;     /* percent of one processor, the same */
-    apr_interval_time_t cpu_time; /* in all, at measured_at */
+    unsigned cpu, load; /* percent of one processor, the same; of the time, in which its first thread ran or waited for a processor */
+    apr_interval_time_t cpu_time, wanted; /* in all, at measured_at */
     apr_time_t measured_at;       /* 0: never */
     uint64_t restart_stamp;       /* of restart.txt when it was started (watch.h) */
     hp_handshake_t handshake;

@@ -8,9 +8,10 @@
 typedef struct {
     apr_uint64_t rss;        /* resident memory, bytes */
     apr_interval_time_t cpu; /* processor time since its start, its threads together */
+    apr_interval_time_t wanted; /* of its first thread: such time, and the time that it waited for a processor; 0: the kernel does not tell */
 } hp_usage_t;
 
-/* Reads /proc/<pid>/stat (proc(5)). ENOENT and the like when there is no such process, or none that we may see. */
+/* Reads /proc/<pid>/stat and schedstat (proc(5)). ENOENT and the like when there is no such process, or none that we may see. */
 apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid) AG_MUST_CHECK;
 
 #endif

@@ -7,7 +7,7 @@ use Harness;
 
 # How an application starts is the helper's business: one MPM.
 my $mpm = (Harness->mpms)[0];
-for my $part (qw(commands kinds variables wrong rights scripts servers)) {
+for my $part (qw(commands kinds variables wrong rights scripts panels servers)) {
     subtest $part => sub { no strict 'refs'; &$part() };
 }
 done_testing;
@@ -225,6 +225,28 @@ sub scripts {
     for my $name (qw(node inner)) {
         soon { my $r = $h->get('/', Host => $name); $r->status == 200 && $r->json->{pid} != $pid{$name} && !Proc::alive($pid{$name}) } "$name: replaced", 10;
     }
+}
+
+# The same in .htaccess, as hosting panels write it: who owns that file and the application may say what starts it.
+sub panels {
+    my $h = Harness->new(mpm => $mpm);
+    my $dir = $h->make_app('panel', { 'server.py' => server(), 'start.sh' => "#!/bin/sh\nexec node server.py \"\$PASSENGER_BASE_URI\"\n",
+        'bin/node' => "#!/bin/sh\nexec python3 \"\$@\"\n", 'Passengerfile.json' => file(envvars => file(FROM => 'file')), 'docroot/.htaccess' => <<"END" });
+# DO NOT REMOVE. CLOUDLINUX PASSENGER CONFIGURATION BEGIN
+PassengerAppRoot "$h->{root}/apps/panel"
+PassengerBaseURI "/api"
+PassengerNodejs "$h->{root}/apps/panel/bin/node"
+PassengerAppType node
+PassengerStartupFile start.sh
+# DO NOT REMOVE. CLOUDLINUX PASSENGER CONFIGURATION END
+END
+    chmod 0755, "$dir/start.sh", "$dir/bin/node";
+    $h->start(conf => "DocumentRoot $dir/docroot\n<Directory $dir/docroot>\nAllowOverride All\n</Directory>");
+    my $seen = $h->get('/api/a?b')->json // {};
+    is $seen->{path}, '/api/a?b', 'a script that a panel names serves, and sees its base URI in the target';
+    is_deeply $seen->{argv}, ['/api'], '... which it is told';
+    is $seen->{env}{FROM}, 'file', '... with the variables of its Passengerfile.json';
+    is getpwuid($seen->{uid} // 0), $h->app_user, '... as its owner' unless $>;
 }
 
 # Programs that listen in other ways, stay in the background, or bring workers of their own.

@@ -153,6 +153,7 @@ apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
 {
     usage->rss = (apr_uint64_t)(50 + ((uint64_t)pid * 37) % 300 + (uint64_t)sim_below(200)) << 20;
     usage->cpu = (sim.now / 100) * (1 + pid % 120);
+    usage->wanted = (sim.now / 100) * (1 + pid % 90);
     return sim_percent(98) ? APR_SUCCESS : ENOENT;
 }
 
