@@ -524,6 +524,12 @@ for my $name (qw(config.ru app.rb start)) {
     undef $link;
     is ask('/')->{body}, '[]', '... before which nothing is loaded but what the interpreter has';
     stop($app);
+    rename "$arg{root}/config", "$arg{root}/.bundle";
+    rename "$arg{root}/.bundle/setup_load_paths.rb", "$arg{root}/.bundle/environment.rb";
+    $app = start(%arg, env => { ASK => 1 });
+    undef $link;
+    is ask('/')->{body}, '[]', '.bundle/environment.rb does the same';
+    stop($app);
     $app = start(app_with("pid = fork\npid ? Process.wait(pid) : puts('the child')\n$hello"));
     undef $link;
     is_answer(ask('/'), 200, "hello world\n", 'length', 'a fork while loading');
