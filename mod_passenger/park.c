@@ -7,7 +7,9 @@
 
 #include <ap_mpm.h>
 #include <apr_portable.h>
+#include <apr_thread_cond.h>
 #include <apr_thread_mutex.h>
+#include <apr_thread_proc.h>
 #include <http_connection.h>
 #include <http_core.h>
 #include <http_main.h>
@@ -32,7 +34,6 @@
 #define GLANCE_MS   4                      /* is waited in the thread, since most of what is waited for comes at once */
 #define SOON        apr_time_from_msec(20) /* a request that came back within this time may glance again */
 #define TICK_MAX    apr_time_from_sec(1)
-#define STAY_AWAKE  apr_time_from_sec(5)   /* the clock ticks on after the last request has left */
 #define SPARE_FDS   64                     /* Apache ends a child that can't accept for want of descriptors, so parking leaves it some */
 
 /* A connection whose request is, was, or may be parked. Lives in c->pool. */
@@ -59,8 +60,10 @@ struct mp_park_lot_t {
     int bell; /* always readable: in a place, it wakes the request there */
     int fd_limit;
     apr_interval_time_t tick;
-    int ticking;
-    apr_time_t used;
+    apr_thread_t *clock;
+    apr_thread_cond_t *changed;
+    int closing;      /* the child ends */
+    int open, waking; /* atomic: there has been a connection; the listener has been woken and not answered yet */
 };
 
 static apr_status_t close_bell(void *lot)
@@ -81,6 +84,64 @@ static apr_interval_time_t choose_tick(const server_rec *s)
     return tick > apr_time_from_msec(50) ? tick : apr_time_from_msec(50);
 }
 
+static park_t *park_of(const conn_rec *c)
+{
+    return c->master ? NULL : ap_get_module_config(c->conn_config, &passenger_module);
+}
+
+/* -- the clock -- */
+
+/* Wakes those whose time has come. The MPM's own time-out would end them, although an application may take as long as it likes; deadlines and
+ * mod_reqtimeout's limits are looked at only when a request runs. */
+static void poke(mp_park_lot_t *lot)
+{
+    apr_time_t now = ag_clock_now();
+    park_t *park;
+
+    TAILQ_FOREACH (park, &lot->parked, others) {
+        struct epoll_event event = {.events = EPOLLIN};
+
+        event.data.fd = lot->bell;
+        if (!park->poked && now >= park->poke_at)
+            park->poked = epoll_ctl(park->place, EPOLL_CTL_ADD, lot->bell, &event) == 0;
+    }
+}
+
+static void awake(void *baton)
+{
+    __atomic_store_n(&((mp_park_lot_t *) baton)->waking, 0, __ATOMIC_RELAXED);
+}
+
+/* A thread for it, because the MPM's timed callbacks come late: its listener, when it sleeps, does not count with them. But it wakes up when one
+ * is made, and that is needed too: see the README, "A listener that sleeps". Before the first connection the MPM has no clock. */
+static void *APR_THREAD_FUNC keep_time(apr_thread_t *thread, void *baton)
+{
+    mp_park_lot_t *lot = baton;
+
+    (void) thread;
+    apr_thread_mutex_lock(lot->mutex);
+    while (!lot->closing) {
+        apr_thread_cond_timedwait(lot->changed, lot->mutex, lot->tick);
+        poke(lot);
+        if (__atomic_load_n(&lot->open, __ATOMIC_RELAXED) && !__atomic_exchange_n(&lot->waking, 1, __ATOMIC_RELAXED))
+            ap_mpm_register_timed_callback(0, awake, lot);
+    }
+    apr_thread_mutex_unlock(lot->mutex);
+    return NULL;
+}
+
+static apr_status_t stop_clock(void *baton)
+{
+    mp_park_lot_t *lot = baton;
+    apr_status_t rv;
+
+    apr_thread_mutex_lock(lot->mutex);
+    lot->closing = 1;
+    apr_thread_cond_signal(lot->changed);
+    apr_thread_mutex_unlock(lot->mutex);
+    return apr_thread_join(&rv, lot->clock);
+}
+
 mp_park_lot_t *mp_park_lot_create(apr_pool_t *pchild, server_rec *s)
 {
     mp_park_lot_t *lot = apr_pcalloc(pchild, sizeof(*lot));
@@ -93,44 +154,17 @@ mp_park_lot_t *mp_park_lot_create(apr_pool_t *pchild, server_rec *s)
     if (lot->bell < 0)
         return NULL;
     apr_pool_cleanup_register(pchild, lot, close_bell, apr_pool_cleanup_null);
-    if (apr_thread_mutex_create(&lot->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
-        return NULL;
     lot->fd_limit = INT_MAX;
     if (getrlimit(RLIMIT_NOFILE, &nofile) == 0 && nofile.rlim_cur < INT_MAX)
         lot->fd_limit = (int) nofile.rlim_cur - SPARE_FDS;
     lot->tick = choose_tick(s);
     TAILQ_INIT(&lot->parked);
+    if (apr_thread_mutex_create(&lot->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS ||
+        apr_thread_cond_create(&lot->changed, pchild) != APR_SUCCESS ||
+        apr_thread_create(&lot->clock, NULL, keep_time, lot, pchild) != APR_SUCCESS)
+        return NULL;
+    apr_pool_pre_cleanup_register(pchild, lot, stop_clock);
     return lot;
-}
-
-static park_t *park_of(const conn_rec *c)
-{
-    return c->master ? NULL : ap_get_module_config(c->conn_config, &passenger_module);
-}
-
-/* -- the clock -- */
-
-/* Wakes those whose time has come. The MPM's own time-out would end them, although an application may take as long as it likes; deadlines and
- * mod_reqtimeout's limits are looked at only when a request runs. That the MPM's listener wakes up for it now and then is welcome: see the README, "A
- * listener that sleeps". */
-static void tick(void *baton)
-{
-    mp_park_lot_t *lot = baton;
-    apr_time_t now = ag_clock_now();
-    park_t *park;
-
-    apr_thread_mutex_lock(lot->mutex);
-    TAILQ_FOREACH (park, &lot->parked, others) {
-        struct epoll_event event = {.events = EPOLLIN};
-
-        event.data.fd = lot->bell;
-        if (!park->poked && now >= park->poke_at)
-            park->poked = epoll_ctl(park->place, EPOLL_CTL_ADD, lot->bell, &event) == 0;
-    }
-    if (!TAILQ_EMPTY(&lot->parked))
-        lot->used = now;
-    lot->ticking = now - lot->used < STAY_AWAKE && ap_mpm_register_timed_callback(lot->tick, tick, lot) == APR_SUCCESS;
-    apr_thread_mutex_unlock(lot->mutex);
 }
 
 static int limits_reading(const conn_rec *c)
@@ -335,6 +369,7 @@ int mp_park_process(mp_park_lot_t *lot, conn_rec *c)
         park->c = c;
         park->place = -1;
         ap_set_module_config(c->conn_config, &passenger_module, park);
+        __atomic_store_n(&lot->open, 1, __ATOMIC_RELAXED);
     }
     if (park->call) {
         go_on(park);
@@ -368,9 +403,6 @@ void mp_park_suspend(conn_rec *c)
     park->poke_at = when_to_poke(park);
     apr_thread_mutex_lock(lot->mutex);
     TAILQ_INSERT_TAIL(&lot->parked, park, others);
-    lot->used = park->since;
-    if (!lot->ticking)
-        lot->ticking = ap_mpm_register_timed_callback(lot->tick, tick, lot) == APR_SUCCESS;
     apr_thread_mutex_unlock(lot->mutex);
 }
 
