@@ -22,4 +22,7 @@ const char *hp_cause_of_end(const hp_cause_facts_t *facts, int status, apr_pool_
 /* Of one that was not ready after so many seconds. */
 const char *hp_cause_of_timeout(const hp_cause_facts_t *facts, int seconds, apr_pool_t *p);
 
+/* What there is to say beyond that: the loader's message, and what was printed before it (`words` has both); or all that was printed. */
+const char *hp_cause_details(const char *error, const char *words, apr_pool_t *p);
+
 #endif

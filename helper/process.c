@@ -55,7 +55,7 @@ void hp_process_fail(hp_process_t *process, const char *sentence, const char *de
 
 static void fail(hp_process_t *process, const char *sentence)
 {
-    hp_process_fail(process, sentence, process->error.len ? process->error.bytes : process->words.bytes);
+    hp_process_fail(process, sentence, hp_cause_details(process->error.bytes, process->words.bytes, process->p));
 }
 
 /* -- the start -- */
@@ -86,7 +86,7 @@ static void look_up_user(hp_process_t *process)
 static const char *why(const hp_process_t *process, const int *pstatus)
 {
     hp_cause_facts_t facts = {.kind = process->spec->kind, .app_root = process->spec->app_root, .interpreter = process->interpreter.path,
-                              .greeted = process->handshake.state > 0, .elsewhere = HP_LISTENS_ELSEWHERE,
+                              .greeted = process->handshake.state > 0 || process->forked_by, .elsewhere = HP_LISTENS_ELSEWHERE,
                               .error = process->error.bytes, .words = process->words.bytes,
                               .words_cut = process->words.len + HP_OUTPUT_LINE > HP_OUTPUT_KEEP, .asked = process->stack_at != 0,
                               .stacks = process->stacks};

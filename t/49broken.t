@@ -26,7 +26,7 @@ case('py-circle', 'python', "from one import x\n$app", files => { 'one.py' => "f
 case('py-latin', 'python', "x = 'caf\xe9'\n$app", why => qr{^\S+/passenger_wsgi\.py.*: SyntaxError: .*utf-8});
 case('py-utf16', 'python', "\xff\xfei\0m\0p\0o\0r\0t\0", why => qr{^\S+/passenger_wsgi\.py: it is not in UTF-8, but most likely in UTF-16: save it as UTF-8});
 case('py-tabs', 'python', "def f():\n    a = 1\n\tb = 2\n$app", why => qr{^\S+/passenger_wsgi\.py, line 3: SyntaxError: (?:inconsistent use of tabs|unindent)});
-case('py-exit', 'python', "import sys\nprint('bye')\nsys.exit(0)\n", why => qr{^\S+/passenger_wsgi\.py, line 3: the application called sys\.exit\(0\) while it was loaded});
+case('py-exit', 'python', "import sys\nprint('bye')\nsys.exit(0)\n", why => qr{^\S+/passenger_wsgi\.py, line 3: the application called sys\.exit\(0\) while it was loaded}, details => qr/^It had printed:\nbye$/m);
 case('py-_exit', 'python', "import os\nprint('the database is gone', flush=True)\nos._exit(1)\n", why => qr{^the application exited with code 1 before it was ready; it said last: the database is gone$});
 case('py-kill', 'python', "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", why => qr{^the application was ended by signal 9 \(Killed\) before it was ready, by somebody else or because the system, or its limit, had no memory left$});
 case('py-crash', 'python', "import ctypes\nctypes.string_at(0)\n", why => qr{^the application was ended by signal 11 \(Segmentation fault\) before it was ready}, details => qr/passenger_wsgi\.py", line 2/);

@@ -70,6 +70,15 @@ static void timeouts(apr_pool_t *p)
            "one that cannot be asked");
 }
 
+static void details(apr_pool_t *p)
+{
+    is_str(hp_cause_details(NULL, NULL, p), NULL, "nothing");
+    is_str(hp_cause_details(NULL, "bye\n", p), "bye\n", "what it printed");
+    is_str(hp_cause_details("It failed.\n", "It failed.\n", p), "It failed.\n", "its loader's message");
+    is_str(hp_cause_details("It failed.\n", "bye\nIt failed.\n", p), "It failed.\n\nIt had printed:\nbye\n", "... and what it printed before");
+    is_str(hp_cause_details("It failed.\n", "bye\n", p), "It failed.\n", "... if that is known");
+}
+
 int main(void)
 {
     apr_pool_t *p;
@@ -78,6 +87,7 @@ int main(void)
     apr_pool_create(&p, NULL);
     ends(p);
     timeouts(p);
+    details(p);
     apr_pool_destroy(p);
     return done_testing();
 }
