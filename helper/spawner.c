@@ -165,8 +165,6 @@ static void on_gone(hp_process_t *process)
     if (!spawner->ctx->stopping)
         lose(spawner, "the preloader has ended by itself");
     part(spawner);
-    if (waiting(spawner))
-        hp_spawner_start(spawner, waiting(spawner));
 }
 
 static const hp_process_events_t preloader_events = {on_ready, on_failed, on_gone, ignore, ignore_reason};

@@ -26,6 +26,7 @@ my @rows = (
     ['F17', 'a start that never ends',                            '31pool slow_start', '33faults-spawn loaders'],
     ['F18', 'a loader that talks nonsense',                       '33faults-spawn loaders'],
     ['F19', 'a restart during a start; many first starts at once', '34restarts deploy', '33faults-spawn together'],
+    ['F19', 'a preloader that dies, hangs, lies, or dies whenever it forks', '46smart crash', '46smart liars', '46preloader'],
     # Applications at work.
     ['F20', 'killed while idle',                                  '33faults-app killed'],
     ['F21', 'killed in a request, in the head, in the body',      '33faults-app killed'],

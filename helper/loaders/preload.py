@@ -77,7 +77,7 @@ def serve(control, orders):
 
 def announce():
     loader.flush_log()
-    os.write(1, (b'\n' if loader.LogFile.in_line else b'') + b'!> Ready\n!> preloader\n!> \n')
+    os.write(loader.CHANNEL[0], (b'\n' if loader.LogFile.in_line else b'') + b'!> Ready\n!> preloader\n!> \n')
 
 
 def take_order(orders, control):
@@ -145,6 +145,7 @@ def become_process(control, output, listener, birth):
     os.dup2(listener, loader.LISTENER, False)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    os.dup2(output, loader.CHANNEL[0], False)
     os.close(listener)
     os.close(output)
     loader.LogFile.in_line = False
