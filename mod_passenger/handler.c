@@ -127,7 +127,6 @@ static step_t step_open(call_t *call)
     }
     call->body_length = !call->body.present ? MP_REQUEST_NO_BODY : call->body.length >= 0 ? call->body.length : MP_REQUEST_ANY_BODY;
     mp_conf_wire(&call->request.wire, call->r, call->app->env);
-    call->request.upgrade = mp_upgrade_wanted(call->r);
     rc = mp_request_build(&call->request, call->r, call->app, call->body_length);
     if (rc != OK)
         return finish(call, rc);
@@ -470,10 +469,18 @@ int mp_handler_create(mp_handler_call_t **pcall, request_rec *r, const mp_map_ap
     call->gentle = gentle;
     call->read_mode = gentle ? APR_NONBLOCK_READ : APR_BLOCK_READ;
     call->client_fd = descriptor_of(r->connection);
-    rc = mp_body_open(&call->body, r);
+    rc = mp_upgrade_refuse(r);
     if (rc == OK)
-        *pcall = call;
-    return rc;
+        rc = mp_body_open(&call->body, r);
+    if (rc != OK)
+        return rc;
+    call->request.upgrade = mp_upgrade_wanted(r);
+    if (call->request.upgrade) { /* what comes next is the other protocol's, or the next request */
+        call->body.present = 0;
+        call->body.ended = 1;
+    }
+    *pcall = call;
+    return OK;
 }
 
 int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)

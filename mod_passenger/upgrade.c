@@ -37,6 +37,15 @@ static int is_one_protocol(const char *value)
     return name > 0 && strlen(value) <= 64 && !value[name + (version ? version + 1 : 0)] && !is_of_the_connection(value, name);
 }
 
+/* There is none of its own for a stream of HTTP/2. */
+static int descriptor_of(conn_rec *c)
+{
+    apr_socket_t *sock = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t fd = -1;
+
+    return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS ? fd : -1;
+}
+
 const char *mp_upgrade_wanted(request_rec *r)
 {
     const char *upgrade = apr_table_get(r->headers_in, "Upgrade"), *length = apr_table_get(r->headers_in, "Content-Length");
@@ -47,30 +56,17 @@ const char *mp_upgrade_wanted(request_rec *r)
         return NULL;
     if (!ap_find_token(r->pool, apr_table_get(r->headers_in, "Connection"), "upgrade") || !is_one_protocol(upgrade))
         return NULL;
-    return mp_upgrade_descriptor(r) >= 0 ? upgrade : NULL;
+    return descriptor_of(r->connection) >= 0 ? upgrade : NULL;
 }
 
-int mp_upgrade_descriptor(request_rec *r)
+int mp_upgrade_refuse(request_rec *r)
 {
-    conn_rec *c = r->connection;
-    apr_socket_t *sock = c->master ? NULL : ap_get_conn_socket(c);
-    apr_os_sock_t fd = -1;
+    const char *upgrade = r->connection->master ? apr_table_get(r->headers_in, "Upgrade") : NULL;
 
-    if (!c->master)
-        return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS ? fd : -1;
-#if AP_MODULE_MAGIC_AT_LEAST(20120211, 129)
-    {
-        /* A stream of HTTP/2, which mod_http2 has made look like this (RFC 8441). */
-        apr_pollfd_t pfd;
-        apr_os_file_t pipe;
-
-        memset(&pfd, 0, sizeof(pfd));
-        if (ap_get_pollfd_from_conn(c, &pfd, NULL) == APR_SUCCESS && pfd.desc_type == APR_POLL_FILE &&
-            apr_os_file_get(&pipe, pfd.desc.f) == APR_SUCCESS)
-            return pipe;
-    }
-#endif
-    return -1;
+    if (!upgrade)
+        return OK;
+    MP_RLOG(APLOG_INFO, 0, r, "PSG1601", "a WebSocket over HTTP/2 is refused: with H2WebSockets off, clients open a connection in HTTP/1.1 for it");
+    return HTTP_NOT_IMPLEMENTED;
 }
 
 void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag_http_head_t *head, apr_size_t head_len)
@@ -82,7 +78,7 @@ void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag
     u->r = r;
     u->up = apr_brigade_create(r->pool, c->bucket_alloc);
     u->down = apr_brigade_create(r->pool, c->bucket_alloc);
-    u->client_fd = mp_upgrade_descriptor(r);
+    u->client_fd = descriptor_of(c);
     for (i = 0; i < head->nfields; i++) {
         const ag_http_head_field_t *f = &head->fields[i];
 
@@ -186,13 +182,7 @@ static apr_status_t up(mp_upgrade_t *u, mp_link_t *link)
 
 static int is_plain(const mp_upgrade_t *u)
 {
-    return !u->r->connection->master && strcmp(ap_http_scheme(u->r), "http") == 0;
-}
-
-/* A stream of HTTP/2 has no filter that could be told not to wait. */
-static apr_status_t push(const mp_upgrade_t *u)
-{
-    return u->r->connection->master ? APR_SUCCESS : mp_calm_push(u->r->connection);
+    return strcmp(ap_http_scheme(u->r), "http") == 0;
 }
 
 static apr_status_t pass(mp_upgrade_t *u, const char *data, apr_size_t len)
@@ -200,15 +190,14 @@ static apr_status_t pass(mp_upgrade_t *u, const char *data, apr_size_t len)
     conn_rec *c = u->r->connection;
     apr_status_t rv;
 
-    if (!c->master)
-        mp_calm_begin(u->r);
+    mp_calm_begin(u->r);
     APR_BRIGADE_INSERT_TAIL(u->down, apr_bucket_transient_create(data, len, c->bucket_alloc));
     APR_BRIGADE_INSERT_TAIL(u->down, apr_bucket_flush_create(c->bucket_alloc));
     rv = ap_pass_brigade(c->output_filters, u->down);
     apr_brigade_cleanup(u->down);
     u->r->bytes_sent += (apr_off_t) len;
     if (rv == APR_SUCCESS)
-        rv = push(u);
+        rv = mp_calm_push(c);
     return rv == APR_SUCCESS && c->aborted ? APR_ECONNABORTED : rv;
 }
 
@@ -239,8 +228,8 @@ static apr_status_t down(mp_upgrade_t *u, mp_link_t *link)
     conn_rec *c = u->r->connection;
     apr_status_t rv;
 
-    if (!c->master && c->data_in_output_filters) {
-        rv = push(u);
+    if (c->data_in_output_filters) {
+        rv = mp_calm_push(c);
         if (rv != APR_SUCCESS || c->aborted)
             return rv != APR_SUCCESS ? rv : APR_ECONNABORTED;
         if (c->data_in_output_filters) {

@@ -26,8 +26,8 @@ typedef struct {
 /* The protocol that the request asks for, if an application may be asked too; NULL: there is none, and the request is an ordinary one. */
 const char *mp_upgrade_wanted(request_rec *r);
 
-/* A descriptor by which input from the client can be waited for after 101, or -1. */
-int mp_upgrade_descriptor(request_rec *r);
+/* OK, or HTTP_NOT_IMPLEMENTED for a WebSocket in a stream of HTTP/2 (RFC 8441), of whose input mod_http2 (2.4.71) says that it has ended. */
+int mp_upgrade_refuse(request_rec *r);
 
 /* Passes on the head with status 101 that was parsed from the link's input, and consumes it. The client's connection has nothing of HTTP any more,
  * and ends with the request. */

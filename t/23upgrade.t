@@ -68,6 +68,17 @@ sub pump {
 
 sub requests { my ($h) = @_; my $c = $h->core; Proc::alive($c) ? `$ENV{PASSENGER_BUILD}/passenger-status --show=requests 2>&1` : '' }
 
+# Processor time of Apache, the helper and the application.
+sub ticks {
+    my ($h) = @_;
+    my $sum = 0;
+    for my $pid ($h->{pid}, map { $_->{pid} } Proc::descendants($h->{pid})) {
+        my @field = split ' ', slurp("/proc/$pid/stat") =~ s/^.*\) //r;
+        $sum += ($field[11] // 0) + ($field[12] // 0);
+    }
+    return $sum;
+}
+
 # A client of TLS that is a child of ours at the other end of a socket pair.
 sub tls_client {
     my ($port) = @_;
@@ -104,7 +115,14 @@ sub tunnels {
     is $r->header('Content-Length'), undef, '... without a body';
     gets($c, "sent\nbefore\n", 'what was sent before 101 is not lost');
     echoes($c, 'an echo');
-    is $c->closed(2.5), 0, 'neither Timeout nor RequestReadTimeout ends it';
+    my @quiet = map { scalar open_tunnel($h, $_) } '/last', '/sink', '/sink';
+    gets($quiet[0], "last words\n", 'an application that ends its half');
+    $quiet[1]->shutdown;
+    my $ticks = ticks($h);
+    is $c->closed(1.7), 0, 'neither Timeout nor RequestReadTimeout ends it';
+    cmp_ok ticks($h) - $ticks, '<', 40, 'tunnels that wait, closed to one half or not, take no time (1/100 s)';
+    $h->get('/drain');
+    undef @quiet;
     echoes($c, '... it is still there');
     my $big = join '', map { pack 'N', $_ } 1 .. 4 << 20;
     ok pump($c, $big) eq $big, '16 MiB both ways at once';
@@ -141,7 +159,7 @@ sub tunnels {
     gets($t, "hello\n", 'over TLS');
     echoes($t, '... both ways');
     ok pump($t, $big) eq $big, '... 16 MiB';
-    is $t->closed(2.5), 0, '... without a limit';
+    is $t->closed(1.7), 0, '... without a limit';
     echoes($t, '... still');
     kill TERM => $t->{pid};
     waitpid $t->{pid}, 0;

@@ -145,6 +145,7 @@ subtest sizes => \&sizes;
 subtest 'other servers' => \&others;
 subtest 'npm' => \&npm if $node;
 subtest restart => \&restart;
+subtest http2 => \&http2 if grep { -x "$_/node" } qw(/usr/local/bin /usr/bin);
 $h->finish;
 done_testing;
 
@@ -353,4 +354,25 @@ sub restart {
     soon { $h->get('/', Host => 'asgi')->body ne $pid || $ws->{eof} || !defined $ws->closed(0.05) } 'the application is restarted';
     like $ws->rest, qr/^(?:8:1012 )?end$/, '... the client knows at once';
     is_open(ws('asgi', '/echo'), '... and comes again');
+}
+
+# RFC 8441, which mod_http2 knows from 2.4.58 on.
+sub http2 {
+    my $other = Harness->new(modules => ['http2']);
+    my $app = $other->copy_app('websocket');
+    my $conf = "Protocols h2c http/1.1\nDocumentRoot $app/public\n";
+    my ($status) = $other->configtest("H2WebSockets on\n$conf");
+    plan skip_all => 'mod_http2 has no H2WebSockets' if $status;
+    $other->start(conf => "H2WebSockets on\n$conf");
+    spew("$store/http2.js", <<'END');
+const client = require('http2').connect('http://127.0.0.1:' + process.argv[2]);
+client.on('remoteSettings', () => {
+    const fields = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/echo', ':scheme': 'http', ':authority': 'x', 'sec-websocket-version': '13' };
+    const request = client.request(fields);
+    request.on('response', (headers) => { console.log(headers[':status']); client.destroy(); });
+    request.on('error', (error) => { console.log(error.code); client.destroy(); });
+});
+END
+    is `timeout 20 node $store/http2.js $other->{port}`, "501\n", 'a WebSocket over HTTP/2 is refused at once';
+    is_open(WS->open($other->client, '/echo'), 'over HTTP/1.1 it is not');
 }

@@ -96,6 +96,10 @@ static void framing(void)
     head = round_trip(PAIRS(liar), HP_HTTP_OUT_NO_BODY, &bytes);
     ok(head && head->content_length == -1 && !head->chunked && !head->close, "no body");
     free(bytes);
+    head = round_trip(PAIRS(liar), HP_HTTP_OUT_UPGRADE, &bytes);
+    ok(head && head->content_length == -1 && !head->chunked && head->upgrade && strstr(bytes, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+       "what the client asks to upgrade to");
+    free(bytes);
     head = round_trip(PAIRS(liar), (apr_int64_t)1 << 59, &bytes);
     is_int(head ? head->content_length : -1, (long long)1 << 59, "the longest body");
     free(bytes);
