@@ -286,9 +286,9 @@ sub filters {
     ok defined $h->get('/late')->header('Expires'), "$mpm: mod_expires";
     my $zipped = `printf '%01000d' 0 | gzip -c`;
     is $h->post('/unzipped', $zipped, 'Content-Encoding' => 'gzip')->json->{size}, 1000, "$mpm: mod_deflate decompresses";
-    my ($first, $second) = map { $h->get('/cached/x', Host => 'caching')->json } 1, 2;
-    is $second->{count}, $first->{count}, "$mpm: mod_cache keeps what may be kept";
-    ($first, $second) = map { $h->get('/not-cached', Host => 'caching')->json } 1, 2;
+    # It is stored a moment after it was sent.
+    soon { my @count = map { $h->get('/cached/x', Host => 'caching')->json->{count} } 1, 2; $count[0] == $count[1] } "$mpm: mod_cache keeps what may be kept";
+    my ($first, $second) = map { $h->get('/not-cached', Host => 'caching')->json } 1, 2;
     isnt $second->{count}, $first->{count}, "$mpm: ... and nothing else";
 }
 
@@ -353,13 +353,16 @@ Require valid-user
 ErrorDocument 403 /static.txt
 Redirect /old /new
 END
-        push @answers, [map { my $text = $h->request($_); $text =~ s/^Date: .*\r\n//mg; $text =~ s/^Allow: (.*)\r$/'Allow: ' . join ',', sort split m{,}, $1/gme; $text =~ s/127\.0\.0\.1:\d+/HERE/g; $text } @requests];
+        push @answers, [map { my $text = whole($h, $_); $text =~ s/^Date: .*\r\n//mg; $text =~ s/^Allow: (.*)\r$/'Allow: ' . join ',', sort split m{,}, $1/gme; $text =~ s/127\.0\.0\.1:\d+/HERE/g; $text } @requests];
         $h->allow_log(qr/AH\d{5}|unable to include/);
         $h->finish;
     }
     my @different = grep { $answers[0][$_] ne $answers[1][$_] || !length $answers[0][$_] } 0 .. $#requests;
     ok !@different, "$mpm: every byte is the same with us" or diag map { "$requests[$_]--- without\n$answers[0][$_]--- with\n$answers[1][$_]\n" } @different[0 .. ($#different > 2 ? 2 : $#different)];
 }
+
+# A reset after a refused request may cut off what was answered: the longer of two answers is whole.
+sub whole { my ($h, $request) = @_; (sort { length $b <=> length $a } map { $h->request($request) } 1, 2)[0] }
 
 sub requests {
     my $head = "Host: localhost\r\nConnection: close\r\n";
