@@ -43,6 +43,7 @@ typedef struct {
     uint32_t socket_backlog;
     int show_version;           /* in X-Powered-By */
     int disable_log_prefix;     /* application output without "App 123 output: " */
+    uint32_t analytics_collection_rate; /* seconds between looks at what a process uses, at least */
     apr_array_header_t *grants; /* of ag_settings_grant_t */
     const apr_array_header_t *pre_start; /* of const char *: URLs to be requested after a start; NULL or empty: none */
 } ag_settings_t;

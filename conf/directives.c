@@ -1,6 +1,7 @@
 /* Writes DIRECTIVES.md from the list of directives. */
 #include "apr-glue/options.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -32,20 +33,48 @@ static const row_t rows[] = {
 #include "apr-glue/options.def"
 };
 
+static const struct {
+    const char *directive, *arguments;
+} examples[] = {
+#define EXAMPLE(directive, arguments) {#directive, arguments},
+#include "conf/examples.def"
+};
+
 static const char *const heads[] = {
-    [AG_OPTIONS_SCOPE_GLOBAL] =
-        "## The whole server\n\nIn the server's configuration. In a virtual host they hold for the whole server too, with a "
-        "warning, and the last one\nwins; in `.htaccess` they are ignored, with a warning.",
-    [AG_OPTIONS_SCOPE_APP] =
-        "## Applications\n\nIn the server's configuration, `<VirtualHost>`, `<Directory>`, `<Location>` and, with any "
-        "`AllowOverride`, `.htaccess`;\nnot in `<Files>` and `<If>`. What is written in `.htaccess` runs as the owner of the "
-        "application's files and gets\nno other rights than they have.",
-    [AG_OPTIONS_SCOPE_LOCATION] = "## Requests\n\nAnywhere; in `.htaccess` with any `AllowOverride`.",
-    [AG_OPTIONS_SCOPE_LOCATION_OPTIONS] =
-        "## Requests, with AllowOverride Options\n\nAnywhere; in `.htaccess` with `AllowOverride Options`.",
-    [AG_OPTIONS_SCOPE_ADMIN] =
-        "## For administrators\n\nIn the server's configuration, `<VirtualHost>`, `<Directory>` and `<Location>`; in "
-        "`.htaccess` they are ignored, with a warning."};
+    [AG_OPTIONS_SCOPE_GLOBAL] = "The whole server",
+    [AG_OPTIONS_SCOPE_APP] = "Applications",
+    [AG_OPTIONS_SCOPE_LOCATION] = "Requests",
+    [AG_OPTIONS_SCOPE_LOCATION_OPTIONS] = "Requests, with AllowOverride Options",
+    [AG_OPTIONS_SCOPE_ADMIN] = "What others may say"};
+
+static const char intro[] =
+    "# Directives\n\nMade from `apr-glue/options.def` by `make -f Makefile.apxs docs`. Names, flags and words are matched without regard to case; an "
+    "empty string leaves\nwhat an outer section says. Paths are used as they are written. A value out of its bounds is a configuration error "
+    "that names the directive\nand what is allowed. A list replaces that of an outer section.\n"
+    "\n## Where directives may stand\n\n"
+    "*server*: outside of sections. *host*: in `<VirtualHost>`. *folder*: in `<Directory>` and `<Location>`. *files*: in `<Files>` and `<If>`.\n\n"
+    "`.htaccess` files are read if Apache's `AllowOverride` is not `None` for the folder; then each directive of ours is accepted there (one: with "
+    "`AllowOverride\nOptions` only). Beside that, `PassengerAllowOverride` says which of them count there, by class: *App* (which application, and "
+    "how it is started), *Limits*,\n*Requests*. Where it leaves out a class, and for directives of administrators, there is a warning with file "
+    "and line, once, and the directive is ignored.\nWhat an `.htaccess` file says about applications holds for those of its own owner only: that "
+    "the application's user and the file's owner are the same, or\nthe startup file's owner and the file's, is checked before anything is "
+    "started. Interpreters that are named there must be plain interpreters of root's or of that user;\nusers and groups may be those that "
+    "ownership says anyhow; a group's name joins no processes of others. Limits are lowered to what the server's configuration says,\nwherever "
+    "that stands, with a warning.\n";
+
+static const char differences[] =
+    "\n## Different from Phusion Passenger\n\n"
+    "- Applications are looked for in the order Python, Ruby, Node.js, Meteor, always.\n"
+    "- Of several base URIs the longest that fits counts.\n"
+    "- `PassengerAppType` and `PassengerAppStartCommand` need no `PassengerAppRoot`: it is found as for other applications, and the group is named "
+    "after it.\n"
+    "- Options are not frozen by the first request: a changed configuration or `.htaccess` file replaces the application's processes.\n"
+    "- `PassengerStickySessionsCookieName` has its effect; `HTTPS` set to off, 0, no, false or nothing means that there is no TLS.\n"
+    "- `PATH_INFO` is decoded for Python, as PEP 3333 wants it; chunked bodies reach applications without their framing; `[::1]:80` is "
+    "understood in `Host`.\n"
+    "- Enterprise directives work. Names that are obsolete, or about telemetry, update checks and the admin panel, are accepted and do nothing.\n"
+    "- Directives for applications are accepted in `.htaccess`, as above.\n"
+    "- Files of an application that lies in the document root are refused (`PassengerProtectAppFiles`).\n";
 
 static int pending(const row_t *row)
 {
@@ -56,11 +85,11 @@ static int pending(const row_t *row)
 static void print_default(const row_t *row)
 {
     if (row->type == AG_OPTIONS_TYPE_FLAG)
-        printf("%s", strcmp(row->def, "1") == 0 ? "On" : strcmp(row->def, "0") == 0 ? "Off" : "");
+        printf("%s", strcmp(row->def, "1") == 0 ? "On" : strcmp(row->def, "0") == 0 ? "Off" : "it depends");
     else if (row->def[0] == '"')
         printf("`%.*s`", (int)strlen(row->def) - 2, row->def + 1);
-    else if (strcmp(row->def, "NULL") != 0)
-        printf("%s", row->def);
+    else
+        printf("%s", strcmp(row->def, "NULL") == 0 ? "none" : row->def);
 }
 
 static void print_values(const row_t *row)
@@ -80,19 +109,63 @@ static void print_values(const row_t *row)
         printf("%s", len ? row->bounds : names[row->type]);
 }
 
+static void print_where(const row_t *row)
+{
+    const char *class = ag_options_class(&ag_options_rows[row - rows]);
+
+    if (row->scope == AG_OPTIONS_SCOPE_GLOBAL) {
+        printf("server%s", strstr(row->flags, "VHOST") ? ", host" : " (in a host too, with a warning; the last one counts)");
+        return;
+    }
+    printf("server, host, folder");
+    if (row->scope == AG_OPTIONS_SCOPE_LOCATION || row->scope == AG_OPTIONS_SCOPE_LOCATION_OPTIONS)
+        printf(", files");
+    if (class)
+        printf(", .htaccess (%s%s)", class, row->scope == AG_OPTIONS_SCOPE_LOCATION_OPTIONS ? "; AllowOverride Options" : "");
+}
+
+/* Another value than the default, if nobody has thought of a better one. */
+static void print_example(const row_t *row)
+{
+    const char *last = strrchr(row->bounds, ' ');
+    int value = atoi(row->def);
+    apr_size_t i;
+
+    for (i = 0; i < AG_LEN(examples); i++) {
+        if (strcmp(examples[i].directive, row->directive) == 0) {
+            printf("`%s %s`", row->directive, examples[i].arguments);
+            return;
+        }
+    }
+    if (row->type == AG_OPTIONS_TYPE_FLAG)
+        printf("`%s %s`", row->directive, value == 1 ? "Off" : "On");
+    else if (row->type == AG_OPTIONS_TYPE_INT)
+        printf("`%s %d`", row->directive, value > 0 ? value * 2 : 10);
+    else if (row->bounds[0])
+        printf("`%s %s`", row->directive, last ? last + 1 : row->bounds);
+}
+
+static void print_row(const row_t *row)
+{
+    printf("\n### %s\n\n%s%s\n\n- default: ", row->directive, row->doc, pending(row) ? " *Accepted; no effect yet.*" : "");
+    print_default(row);
+    printf("\n- values: ");
+    print_values(row);
+    printf("\n- where: ");
+    print_where(row);
+    printf("\n- example: ");
+    print_example(row);
+    printf("\n");
+}
+
 static void print_scope(ag_options_scope_t scope)
 {
     apr_size_t i;
 
-    printf("\n%s\n\n| directive | default | values | |\n| --- | --- | --- | --- |\n", heads[scope]);
+    printf("\n## %s\n", heads[scope]);
     for (i = 0; i < AG_LEN(rows); i++) {
-        if (rows[i].scope != scope || (rows[i].kind != AG_OPTIONS_KIND_OPTION && rows[i].kind != AG_OPTIONS_KIND_GLOBAL))
-            continue;
-        printf("| `%s` | ", rows[i].directive);
-        print_default(&rows[i]);
-        printf(" | ");
-        print_values(&rows[i]);
-        printf(" | %s%s |\n", rows[i].doc, pending(&rows[i]) ? " *Accepted; no effect yet.*" : "");
+        if (rows[i].scope == scope && (rows[i].kind == AG_OPTIONS_KIND_OPTION || rows[i].kind == AG_OPTIONS_KIND_GLOBAL))
+            print_row(&rows[i]);
     }
 }
 
@@ -116,13 +189,10 @@ int main(void)
 {
     int scope;
 
-    printf("# Directives\n\nMade from `apr-glue/options.def` by `make -f Makefile.apxs docs`. Names and flags are matched "
-           "without regard to case; an empty "
-           "string leaves\nwhat an outer section says. Paths are used as they are written. A value out of its bounds is a "
-           "configuration "
-           "error that names\nthe directive and what is allowed.\n");
+    fputs(intro, stdout);
     for (scope = AG_OPTIONS_SCOPE_GLOBAL; scope <= AG_OPTIONS_SCOPE_ADMIN; scope++)
         print_scope((ag_options_scope_t)scope);
     print_others();
+    fputs(differences, stdout);
     return 0;
 }

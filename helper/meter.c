@@ -24,5 +24,6 @@ void hp_meter_read(hp_process_t *process)
 int hp_meter_due(const hp_process_t *process, apr_time_t now)
 {
     return process->state != HP_PROCESS_STARTING &&
+           now - process->measured_at >= apr_time_from_sec(process->ctx->settings->analytics_collection_rate) &&
            (process->in_flight > 0 || process->last_used > process->measured_at || now - process->measured_at > ANYHOW);
 }

@@ -3,6 +3,7 @@
 #include "apr-glue/link.h"
 #include "apr-glue/log.h"
 #include "mod_passenger/htaccess.h"
+#include "mod_passenger/manifest.h"
 #include <ap_mpm.h>
 #include <apr_base64.h>
 #include <apr_general.h>
@@ -33,6 +34,7 @@ typedef struct {
     ag_options_t *defaults;
     char used[AG_OPTIONS_ROWS]; /* not 0: root's configuration uses the directive */
     apr_array_header_t *lines;  /* to be logged when the log is open */
+    mp_manifest_t *manifest;
     apr_status_t (*getstr)(void *, apr_size_t, void *); /* of files that httpd opens */
 } reading_t;
 
@@ -124,6 +126,13 @@ static void tell(cmd_parms *cmd, const char *line)
         APR_ARRAY_PUSH(reading()->lines, const char *) = apr_pstrdup(cmd->pool, line);
 }
 
+/* The server's configuration uses a directive. */
+static void note(cmd_parms *cmd, const ag_options_row_t *row, const char *value)
+{
+    reading()->used[row->meant] = 1;
+    mp_manifest_note(reading()->manifest, cmd, row->directive, value);
+}
+
 static void tell_ignored(cmd_parms *cmd, const char *why)
 {
     if (mp_htaccess_first_time(place(cmd)))
@@ -145,7 +154,7 @@ static const char *set_global(cmd_parms *cmd, const ag_options_row_t *row, const
         tell(cmd,
              apr_psprintf(cmd->temp_pool, "PSG0502: %s at %s is for the whole server, also in a virtual host; the last one wins",
                           cmd->cmd->name, place(cmd)));
-    reading()->used[row->meant] = 1;
+    note(cmd, row, value);
     return ag_options_set(cmd->pool, reading()->global, row, value);
 }
 
@@ -181,12 +190,51 @@ static const char *set_value(cmd_parms *cmd, void *conf_, const char *value)
     if (!problem && in_htaccess(cmd))
         problem = note_file(cmd, conf, row);
     else
-        reading()->used[row->meant] = 1;
+        note(cmd, row, value);
     return problem ? problem : ag_options_set(cmd->pool, conf->options, row, value);
+}
+
+/* Parameters of Phusion Passenger's agent are called like our directives' fields, with "default_" in front where applications may differ, and
+ * take JSON's words for flags. */
+static const ag_options_row_t *row_of_parameter(const char *name)
+{
+    const char *field = strncmp(name, "default_", 8) == 0 ? name + 8 : name;
+    int i;
+
+    if (strcmp(field, "environment") == 0)
+        field = "app_env";
+    for (i = 0; i < AG_OPTIONS_ROWS; i++) {
+        const ag_options_row_t *row = &ag_options_rows[i];
+        if (row->kind == AG_OPTIONS_KIND_GLOBAL && strcmp(row->field, name) == 0 && row->type != AG_OPTIONS_TYPE_KEYVAL)
+            return row;
+        if (row->kind == AG_OPTIONS_KIND_OPTION && strcmp(row->field, field) == 0 && row->type != AG_OPTIONS_TYPE_KEYVAL)
+            return row;
+    }
+    return NULL;
+}
+
+static const char *set_parameter(cmd_parms *cmd, void *conf, const char *name, const char *value)
+{
+    const ag_options_row_t *row = row_of_parameter(name);
+    cmd_parms as_directive = *cmd;
+
+    if (!row) {
+        tell(cmd, apr_psprintf(cmd->temp_pool, "PSG1703: PassengerCtl %s at %s is ignored: nothing here has a parameter of that name", name,
+                               place(cmd)));
+        return NULL;
+    }
+    if (row->type == AG_OPTIONS_TYPE_FLAG)
+        value = strcmp(value, "true") == 0 ? "On" : strcmp(value, "false") == 0 ? "Off" : value;
+    as_directive.info = (void *)(apr_uintptr_t)row;
+    return set_value(&as_directive, conf, value);
 }
 
 static const char *set_pair(cmd_parms *cmd, void *conf, const char *name, const char *value)
 {
+    const ag_options_row_t *row = cmd->info;
+
+    if (row->meant == AG_OPTIONS_ROW_PassengerCtl && !in_htaccess(cmd))
+        return set_parameter(cmd, conf, name, value);
     return set_value(cmd, conf, apr_pstrcat(cmd->pool, name, " ", value, NULL));
 }
 
@@ -407,6 +455,7 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     settings->response_watermark = (uint32_t)g->response_buffer_high_watermark;
     settings->socket_backlog = (uint32_t)g->socket_backlog;
     settings->show_version = g->show_version_in_header;
+    settings->analytics_collection_rate = (uint32_t)g->analytics_collection_rate;
     settings->disable_log_prefix = g->disable_log_prefix;
     settings->grants = apr_array_make(p, 0, sizeof(ag_settings_grant_t));
     settings->pre_start = g->pre_start;
@@ -442,6 +491,7 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     begun->global = ag_options_create_global(pconf);
     begun->defaults = ag_options_create(pconf);
     begun->lines = apr_array_make(pconf, 0, sizeof(const char *));
+    begun->manifest = mp_manifest_create(pconf);
     begun->getstr = reader_of_files(ptemp);
     apr_pool_userdata_setn(begun, READING, NULL, pconf);
     return OK;
@@ -497,6 +547,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", APR_ARRAY_IDX(lines, i, const char *));
     ap_add_version_component(pconf, "mod_passenger/" AG_VERSION);
     tell_pending(ptemp, s);
+    if (mp_conf_global()->dump_config_manifest)
+        mp_manifest_write(reading()->manifest, mp_conf_global()->dump_config_manifest, s, ptemp);
     for (each = s; each; each = each->next) {
         dir_t *conf = ap_get_module_config(each->lookup_defaults, &passenger_module);
         if (conf && !conf->digest) {

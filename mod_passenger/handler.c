@@ -407,10 +407,12 @@ static step_t step_read_body(call_t *call)
     if (response->complete)
         return pass(call, MP_RESPONSE_END);
     rv = mp_response_take(response, call->link, call->may_block && response->size == 0);
+    if (rv == APR_SUCCESS && response->collected)
+        mp_response_collect(response);
     if (rv == APR_SUCCESS)
-        return response->size >= MP_RESPONSE_PIECE && !response->complete ? pass(call, MP_RESPONSE_MORE) : GO_ON;
+        return response->size >= response->piece && !response->complete ? pass(call, MP_RESPONSE_MORE) : GO_ON;
     /* The head alone, too: it is what a stream of events begins with. */
-    if (APR_STATUS_IS_EAGAIN(rv) && (response->size > 0 || !response->begun))
+    if (APR_STATUS_IS_EAGAIN(rv) && !response->collected && (response->size > 0 || !response->begun))
         return pass(call, MP_RESPONSE_PAUSE);
     if (APR_STATUS_IS_EAGAIN(rv)) {
         call->events = POLLIN;

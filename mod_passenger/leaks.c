@@ -39,6 +39,12 @@ static int matches(const row_t *row, const char *name, apr_size_t len)
     return strncasecmp(name, row->head, row->head_len) == 0 && strncasecmp(name + len - row->tail_len, row->tail, row->tail_len) == 0;
 }
 
+/* A command or Passengerfile.json may start anything: scripts that no browser runs are its source. */
+static int concerns(const row_t *row, const char *kind)
+{
+    return !*row->kind || strcmp(row->kind, kind) == 0 || (!row->folder && strcmp(kind, "generic") == 0 && strcmp(row->kind, "nodejs") != 0);
+}
+
 /* 1 if one part of `path` is named in the list. Without a kind: of any kind, at any depth. */
 static int listed(const char *path, const char *kind)
 {
@@ -50,7 +56,7 @@ static int listed(const char *path, const char *kind)
         apr_size_t len = strcspn(path, "/"), i;
 
         for (i = 0; i < AG_LEN(rows); i++) {
-            if (rows[i].folder == (path[len] == '/') && (!kind || ((top || !rows[i].top) && (!*rows[i].kind || strcmp(rows[i].kind, kind) == 0))) &&
+            if (rows[i].folder == (path[len] == '/') && (!kind || ((top || !rows[i].top) && concerns(&rows[i], kind))) &&
                 matches(&rows[i], path, len))
                 return 1;
         }

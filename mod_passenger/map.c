@@ -414,7 +414,12 @@ static int same_file(request_rec *r, const char *root, const char *startup)
 
 int mp_map_is_startup(request_rec *r, const mp_map_app_t *app)
 {
+    const char *name = last_part(r->filename), *end = name + strlen(name);
+
     if (app->script.file)
         return strcmp(app->script.file, r->filename) == 0;
-    return (app->startup && same_file(r, app->root, app->startup)) || same_file(r, app->root, last_part(r->filename));
+    if (app->startup && same_file(r, app->root, app->startup))
+        return 1;
+    /* Those of other languages are secrets too, but an app.js beside another application is a script for browsers. */
+    return (end - name < 3 || strcmp(end - 3, ".js") != 0) && same_file(r, app->root, name);
 }

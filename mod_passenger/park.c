@@ -288,7 +288,8 @@ static int advance(park_t *park, mp_handler_call_t *call)
 
 static int may_park(const park_t *park, const request_rec *r)
 {
-    return park && park->nested && !r->main && !r->prev && park->c->cs && !park->c->clogging_input_filters;
+    return park && park->nested && !r->main && !r->prev && park->c->cs && !park->c->clogging_input_filters &&
+           !mp_conf_options(r)->buffer_response; /* which hands over more at once than flows on without waiting */
 }
 
 int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)

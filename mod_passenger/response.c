@@ -93,6 +93,11 @@ int mp_response_begin(mp_response_t *response, request_rec *r, mp_link_t *link, 
     memset(response, 0, sizeof(*response));
     response->r = r;
     response->out = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    response->piece = MP_RESPONSE_PIECE;
+    if (mp_conf_options(r)->buffer_response) {
+        response->collected = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+        response->piece = MP_RESPONSE_COLLECTED;
+    }
     if (set_framing(response, head) != OK)
         return HTTP_BAD_GATEWAY;
     /* What mod_mime guessed from the URI is not about this response. */
@@ -167,13 +172,15 @@ static apr_status_t take_buffered(mp_response_t *response, mp_link_t *link)
 apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait)
 {
     apr_bucket_alloc_t *alloc = response->r->connection->bucket_alloc;
-    apr_size_t len, size = MP_RESPONSE_PIECE - response->size, used;
+    apr_size_t len, size = response->piece - response->size, used;
     apr_bucket *memory;
     apr_status_t rv;
     char *data;
 
     if (link->at < link->end)
         return take_buffered(response, link);
+    if (size > MP_RESPONSE_PIECE)
+        size = MP_RESPONSE_PIECE;
     if (!response->chunked && response->left < (apr_int64_t) size)
         size = (apr_size_t) response->left;
     data = apr_bucket_alloc(size, alloc);
@@ -196,12 +203,28 @@ apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait
     return APR_SUCCESS;
 }
 
+void mp_response_collect(mp_response_t *response)
+{
+    apr_bucket *b;
+
+    for (b = APR_BRIGADE_FIRST(response->out); b != APR_BRIGADE_SENTINEL(response->out); b = APR_BUCKET_NEXT(b)) {
+        const char *data;
+        apr_size_t len;
+
+        if (apr_bucket_read(b, &data, &len, APR_BLOCK_READ) == APR_SUCCESS)
+            apr_brigade_write(response->collected, NULL, NULL, data, len);
+    }
+    apr_brigade_cleanup(response->out);
+}
+
 apr_status_t mp_response_pass(mp_response_t *response, mp_response_pass_t how)
 {
     request_rec *r = response->r;
     apr_bucket_alloc_t *alloc = r->connection->bucket_alloc;
     apr_status_t rv;
 
+    if (response->collected)
+        APR_BRIGADE_PREPEND(response->out, response->collected);
     if (how == MP_RESPONSE_END)
         APR_BRIGADE_INSERT_TAIL(response->out, apr_bucket_eos_create(alloc));
     if (how == MP_RESPONSE_PAUSE || (how == MP_RESPONSE_END && response->early))

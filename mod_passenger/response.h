@@ -12,7 +12,9 @@
 typedef struct {
     request_rec *r;
     apr_bucket_brigade *out; /* body that was taken from the link, not yet passed on */
-    apr_size_t size;         /* bytes in it */
+    apr_bucket_brigade *collected; /* what stands before it (PassengerBufferResponse), or NULL: pauses are passed on */
+    apr_size_t size;         /* bytes in both */
+    apr_size_t piece;        /* bytes to be passed on at once */
     int complete;            /* the link has nothing more of this response */
     int begun;               /* something was passed on */
     int early;               /* set by the caller: the client still sends its request, and may wait for the answer to go on */
@@ -29,9 +31,15 @@ int mp_response_begin(mp_response_t *response, request_rec *r, mp_link_t *link, 
 /* What is passed on at once. With its framing it is less than what Apache's core keeps for a client before it waits for it. */
 #define MP_RESPONSE_PIECE (56 * 1024)
 
-/* Takes from the link what is there, MP_RESPONSE_PIECE together at most. `wait` as for mp_link_recv. APR_EAGAIN: nothing there. APR_EOF: the
+/* As much of a response as PassengerBufferResponse collects. */
+#define MP_RESPONSE_COLLECTED (1024 * 1024)
+
+/* Takes from the link what is there, response->piece together at most. `wait` as for mp_link_recv. APR_EAGAIN: nothing there. APR_EOF: the
  * core closed. APR_EGENERAL: broken framing. */
 apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait);
+
+/* With response->collected: puts what was taken there, close together, because more is to come. */
+void mp_response_collect(mp_response_t *response);
 
 typedef enum {
     MP_RESPONSE_MORE,  /* more follows soon */

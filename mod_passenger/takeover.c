@@ -167,6 +167,8 @@ static int fixups(request_rec *r)
         if (rc != DECLINED && (rc != OK || mp_leaks_secret(r, app)))
             return rc == OK ? HTTP_FORBIDDEN : rc;
     }
+    if (ap_get_module_config(r->request_config, &passenger_module) && r->handler && strcmp(r->handler, HANDLER) == 0)
+        return DECLINED; /* taken early */
     if (r->proxyreq || is_foreign(r) || (plain && !mp_map_looks_like_startup(r)))
         return DECLINED;
     if (!child_of(r))
@@ -204,6 +206,25 @@ static const mp_map_app_t *with_env(const child_t *child, request_rec *r, const 
 
     whole->env = mp_env_find(child->env, r, app);
     return whole;
+}
+
+/* PassengerHighPerformance: what is no file goes to the application before httpd looks into folders. */
+static int take_early(request_rec *r)
+{
+    const mp_map_app_t *app;
+    struct stat st;
+    int rc;
+
+    if (!mp_conf_options(r)->high_performance || r->proxyreq || r->main || !child_of(r) || !r->filename || is_foreign(r))
+        return DECLINED;
+    if (stat(r->filename, &st) == 0 || stat(apr_pstrcat(r->pool, r->filename, ".html", NULL), &st) == 0)
+        return DECLINED;
+    rc = mp_map_find(child_of(r)->found, r, &app);
+    if (rc != OK || app->script.file)
+        return rc == OK ? DECLINED : rc; /* PHP's scripts are found by looking into folders */
+    ap_set_module_config(r->request_config, &passenger_module, (void *) (apr_uintptr_t) app);
+    take(r);
+    return OK;
 }
 
 static int handler(request_rec *r)
@@ -249,11 +270,12 @@ void mp_takeover_register_hooks(apr_pool_t *p)
 {
     static const char *const before[] = {"mod_rewrite.c", "mod_proxy.c", "mod_alias.c", "mod_env.c", "mod_negotiation.c", "mod_ssl.c", NULL};
     static const char *const after[] = {"mod_dir.c", "mod_speling.c", NULL};
-    static const char *const dir[] = {"mod_dir.c", NULL};
+    static const char *const dir[] = {"mod_dir.c", NULL}, *const proxy[] = {"mod_proxy.c", NULL};
 
     (void) p;
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_map_to_storage(take_early, proxy, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
     ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);

@@ -15,4 +15,14 @@ my %names = map { $_ => 1 } @names;
 cmp_ok scalar(keys %names), '>', 100, 'it knows the directives';
 my @bare = grep { /^\| `/ && /\|\s*\|\s*$/ } split /\n/, $kept;
 ok !@bare, 'every directive has a sentence' or diag map { "  $_\n" } @bare;
+# Each of ours has a section with everything that users need.
+my @sections = split /^### /m, $kept;
+shift @sections;
+cmp_ok scalar(@sections), '>', 50, 'it describes the directives';
+for my $section (@sections) {
+    my ($name) = $section =~ /\A(\w+)/;
+    my @missing = grep { $section !~ /^- $_: *\S/m } qw(default values where example);
+    push @missing, 'sentence' unless $section =~ /\A\w+\n\n\S[^\n]*\.(?: \*Accepted; no effect yet\.\*)?\n/;
+    ok !@missing, "$name: a sentence, default, values, where, example" or diag "  missing: @missing (examples: conf/examples.def)";
+}
 done_testing;

@@ -13,7 +13,7 @@ my @secrets = qw(
     .env .git/config .htpasswd .Env .venv/x.txt package.json Package.JSON package-lock.json yarn.lock composer.json composer.lock Gemfile Gemfile.lock
     requirements.txt requirements-dev.txt Pipfile Pipfile.lock pyproject.toml poetry.lock stderr.log logs/app.log log/production.log tmp/restart.txt
     node_modules/x/index.js node_modules/x/style.css venv/activate vendor/autoload.php config/database.yml config.json settings.yml db.sqlite3 dump.sql
-    Passengerfile.json Dockerfile Procfile Makefile sub/.env sub/deeper/package.json old.bak
+    sub/Passengerfile.json Dockerfile Procfile Makefile sub/.env sub/deeper/package.json old.bak
 );
 my @assets = qw(public-asset.css public-asset.js app.css js/app.js js/server.js robots.txt favicon.ico img/logo.svg data.json sub/config.json manifest.json
     public/x.css .well-known/acme-challenge/token fonts/a.woff2 page.html sub/tmp/x.css);
@@ -61,6 +61,14 @@ RewriteRule ^/leak$ /.env [PT]
 RewriteRule ^/leak-last$ /package.json [L]
 RewriteRule ^/asset$ /public-asset.css [L]
 END
+# An application of any kind.
+my $any = "$h->{root}/apps/any";
+system 'cp', '-a', $site{ruby}, $any;
+spew("$any/Passengerfile.json", '{"app_start_command": "exec python3 -m http.server $PORT"}');
+spew("$any/$_", "$secret: $_") for qw(x.py app.js);
+spew("$any/.htaccess", "PassengerAppRoot $any\n");
+$h->own($any, $h->app_user);
+$conf .= site('any', $any);
 my %dead = (
     off  => "RewriteRule ^(.*)\$ /passenger_wsgi.py/\$1 [QSA,L]\nRewriteRule ^(.*)\$ /wsgi.py/\$1 [QSA,L]\n",
     on   => "RewriteEngine On\nRewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^(.*)\$ /passenger_wsgi.py/\$1 [QSA,L]\n",
@@ -113,6 +121,8 @@ like $h->get('/asset', Host => 'rewritten')->body, qr/public-asset\.css/, 'a rul
     unlike $page, qr/: \.env|: package/, 'a page includes none of it';
     like $page, qr/public-asset\.css/, '... but assets';
 }
+refused('any', "/$_") for qw(Passengerfile.json x.py config.ru .env lib/x.rb);
+sent('any', "/$_") for qw(app.js public-asset.css);
 # Rules that panels' users write for servers of other kinds.
 for my $name (sort keys %dead) {
     my $host = "dead-$name";
