@@ -143,6 +143,10 @@ static void print_example(const row_t *row)
         printf("`%s %d`", row->directive, value > 0 ? value * 2 : 10);
     else if (row->bounds[0])
         printf("`%s %s`", row->directive, last ? last + 1 : row->bounds);
+    else if (row->def[0] == '"')
+        printf("`%s %.*s`", row->directive, (int)strlen(row->def) - 2, row->def + 1);
+    else
+        printf("`%s value`", row->directive);
 }
 
 static void print_row(const row_t *row)
