@@ -1,5 +1,6 @@
 #include "helper/meter.c"
 #include "t/lib/tap.h"
+#include <string.h>
 
 apr_time_t ag_loop_now(void)
 {
@@ -8,7 +9,7 @@ apr_time_t ag_loop_now(void)
 
 apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
 {
-    *usage = (hp_usage_t){0, 0};
+    memset(usage, 0, sizeof *usage);
     return pid ? APR_SUCCESS : APR_EGENERAL;
 }
 
