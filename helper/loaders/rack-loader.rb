@@ -979,14 +979,6 @@ module PhusionPassenger
         serve(server)
       end
 
-      # PassengerDebugger. The debugger's socket is in a folder of the application's user alone.
-      def open_debugger
-        require 'debug/session'
-        DEBUGGER__.open(nonstop: true)
-      rescue LoadError => error
-        Log.say("PassengerDebugger: #{error.message}: install the gem \"debug\", and add it to the Gemfile if there is one")
-      end
-
       # Ends a process that the application forked and that came back to us: there is one server, its parent.
       def leave_child(error = nil)
         code = 0
@@ -1000,6 +992,14 @@ module PhusionPassenger
       end
 
       private
+
+      # PassengerDebugger. The debugger's socket is in a folder of the application's user alone.
+      def open_debugger
+        require 'debug/session'
+        DEBUGGER__.open(nonstop: true)
+      rescue LoadError => error
+        Log.say("PassengerDebugger: #{error.message}: install the gem \"debug\", and add it to the Gemfile if there is one")
+      end
 
       def serve(server)
         server.run
