@@ -11,7 +11,7 @@ use Harness;
 plan skip_all => 'only root can make a user' if $>;
 my $user = "psgu$$";
 plan skip_all => 'no useradd' if system("useradd -M -s /bin/bash $user >/dev/null 2>&1");
-END { my $status = $?; system("userdel $user >/dev/null 2>&1") if $user && !$>; $? = $status }
+END { my $status = $?; system("userdel -f $user >/dev/null 2>&1") if $user && !$>; $? = $status }
 
 my $h = Harness->new(log_level => 'notice');
 my $home = "$h->{root}/home/$user";

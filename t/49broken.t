@@ -90,7 +90,7 @@ if (!$>) { # a user with a profile of its own
     my $made = "psgb$$";
     $user = $made if !system("useradd -M -s /bin/bash -d $h->{root}/home $made >/dev/null 2>&1");
 }
-END { my $status = $?; system("userdel psgb$$ >/dev/null 2>&1") unless $>; $? = $status }
+END { my $status = $?; system("userdel -f psgb$$ >/dev/null 2>&1") unless $>; $? = $status }
 make_path("$h->{root}/home");
 spew("$h->{root}/home/.profile", <<'END');
 case $PWD in
