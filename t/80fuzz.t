@@ -12,6 +12,7 @@ my @sources = ((grep { !m{/(loop|child)\.c$} } glob 'apr-glue/*.c'), qw(helper/s
 chomp(my $flags = `apr-1-config --cppflags --includes | tr '\\n' ' '`);
 chomp(my $libs = `apr-1-config --link-ld; apu-1-config --link-ld`);
 $libs =~ tr/\n/ /;
+$libs .= " -ljansson";
 my $sanitize = '-g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -DAG_BUILD_ID=\'"fuzz"\'';
 
 make_path($dir);

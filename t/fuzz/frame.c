@@ -138,8 +138,6 @@ static void seeds(const char *dir)
     demand(apr_pool_create(&p, NULL) == APR_SUCCESS);
     settings.grants = apr_array_make(p, 1, sizeof(grant));
     APR_ARRAY_PUSH(settings.grants, ag_settings_grant_t) = grant;
-    spec.env = apr_array_make(p, 1, sizeof(const char *));
-    APR_ARRAY_PUSH(spec.env, const char *) = "NAME=value";
     ag_options_t *options = ag_options_create(p);
     demand(!ag_options_set(p, options, &ag_options_rows[AG_OPTIONS_ROW_PassengerMinInstances], "3"));
     demand(!ag_options_set(p, options, &ag_options_rows[AG_OPTIONS_ROW_PassengerAppEnv], "development"));
