@@ -18,7 +18,8 @@ typedef struct hp_app_link_t {
 
 /* An idle connection, or a new one; `cb` hears of it, first of reading only. */
 apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_loop_io_cb_t cb, void *baton) AG_MUST_CHECK;
-/* Closes idle connections that the process may be about to close: for a request that can't be sent twice. */
+/* Closes idle connections that the process may be about to close, as some FastCGI programs do whatever they were asked: for a request that can't
+ * be sent twice. */
 void hp_app_link_doubt(hp_process_t *process);
 /* Gives back a connection on which nothing is outstanding. */
 void hp_app_link_keep(hp_app_link_t **plink);

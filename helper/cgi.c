@@ -29,15 +29,21 @@ static int take_status(ag_http_head_t *head, const ag_http_head_field_t *field)
     return 1;
 }
 
+/* A path here, not of another host. */
+static int is_local(const ag_http_head_field_t *location)
+{
+    return location->value_len > 0 && location->value[0] == '/' && (location->value_len == 1 || location->value[1] != '/');
+}
+
 static const char *interpret(ag_http_head_t *head)
 {
-    const ag_http_head_field_t *status = find(head, "status");
+    const ag_http_head_field_t *status = find(head, "status"), *location = find(head, "location");
 
     if (head->nfields == 0)
         return "the head has no field";
     if (status && !take_status(head, status))
         return "the value of Status is not a number from 200 to 599 and a phrase";
-    if (!status && find(head, "location"))
+    if (!status && location && !is_local(location))
         set_status(head, 302, "Found", 5);
     else if (!status)
         set_status(head, 200, "OK", 2);

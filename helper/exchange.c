@@ -222,8 +222,6 @@ void hp_exchange_complete(hp_exchange_t *r, apr_size_t surplus)
     /* The client first: what follows may take the loop's time. */
     if (r->conn)
         hp_conn_done(r->conn, r->body_over);
-    if (r->fcgi && r->link->kept)
-        r->process->keeps = 1;
     hp_exchange_leave(r, sent && !r->app_closes && !r->shut && surplus == 0 && (r->fcgi || r->framing != HP_HEAD_CLOSE), 0);
     hp_exchange_destroy(r);
 }

@@ -91,7 +91,7 @@ struct hp_process_t {
     apr_size_t logged;      /* bytes of output */
     LIST_HEAD(, hp_app_link_t) idle_links; /* app_link.h */
     void (*close_idle_links)(hp_process_t *process); /* NULL until there has been one */
-    int nlinks, keeps; /* idle and used; it is known not to close what is kept, as some FastCGI programs do */
+    int nlinks, keeps; /* idle and used; it is PHP, which does not close what is kept, as other FastCGI programs may */
 };
 
 /* A new process, which counts from now on, and waits to be ordered. Takes over `p`, the pool that `spec` lives in. */

@@ -6,6 +6,7 @@
 #include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
+#include "mod_passenger/redirect.h"
 #include "mod_passenger/request.h"
 #include "mod_passenger/response.h"
 #include "mod_passenger/upgrade.h"
@@ -46,6 +47,7 @@ typedef struct mp_handler_call_t {
     mp_link_t *link;
     state_t state;
     int result; /* what the handler will return */
+    const char *local; /* where a CGI program has sent the request instead, or NULL */
 
     /* Set by the driver. */
     int may_block;             /* a step may wait for the link a little itself, which saves a poll */
@@ -312,6 +314,12 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
     mp_link_learn(call->link, call->request.wire.digest);
     if (head->status == HTTP_SWITCHING_PROTOCOLS && call->request.upgrade)
         return begin_tunnel(call, head, head_len);
+    call->local = mp_redirect_find(r, call->app, head);
+    if (call->local) {
+        if (!call->body.ended)
+            r->connection->keepalive = AP_CONN_CLOSE;
+        return finish(call, OK);
+    }
     call->unsound |= head->close || !call->body.ended;
     if (!call->body.ended && !mp_body_rest_is_small(&call->body))
         r->connection->keepalive = AP_CONN_CLOSE;
@@ -543,8 +551,10 @@ void mp_handler_hurry(mp_handler_call_t *call, int hurry)
     call->may_block = !hurry;
 }
 
-int mp_handler_result(const mp_handler_call_t *call)
+int mp_handler_result(mp_handler_call_t *call)
 {
+    if (call->local && call->result == OK)
+        mp_redirect_run(call->r, call->local);
     return call->result;
 }
 
@@ -576,7 +586,7 @@ int mp_handler_block(mp_handler_call_t *call)
     mp_calm_end(call->r->connection);
     while (mp_handler_go(call, &want))
         wait_here(call, &want);
-    return call->result;
+    return mp_handler_result(call);
 }
 
 int mp_handler_run(request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)

@@ -29,7 +29,7 @@ void mp_handler_hurry(mp_handler_call_t *call, int hurry);
 int mp_handler_block(mp_handler_call_t *call);
 
 /* What the handler returns, once the request is over. */
-int mp_handler_result(const mp_handler_call_t *call);
+int mp_handler_result(mp_handler_call_t *call);
 
 /* The request goes away before it is over: the link is closed. Otherwise harmless. */
 void mp_handler_abandon(mp_handler_call_t *call);

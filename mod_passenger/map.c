@@ -387,6 +387,11 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     return OK;
 }
 
+int mp_map_is_cgi(const mp_map_app_t *app)
+{
+    return app->script.file || strcmp(app->kind, "fastcgi") == 0;
+}
+
 int mp_map_looks_like_startup(const request_rec *r)
 {
     const ag_options_t *o = mp_conf_options(r);

@@ -28,6 +28,9 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
 /* The public folder of the application at this base URI. */
 const char *mp_map_public_dir(request_rec *r, const char *base_uri);
 
+/* 1 if it is told what CGI programs are told, and answers as they do. */
+int mp_map_is_cgi(const mp_map_app_t *app);
+
 /* 1 if the file that r->filename names is called like a startup file. Cheap, and mostly 0. */
 int mp_map_looks_like_startup(const request_rec *r);
 

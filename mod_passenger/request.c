@@ -216,12 +216,6 @@ static void put_server(buf_t *b, request_rec *r, int https)
     PAIR(b, "SERVER_PORT", port);
 }
 
-/* Applications that know what CGI programs know of the server. */
-static int is_cgi(const mp_map_app_t *app)
-{
-    return app->script.file || strcmp(app->kind, "fastcgi") == 0;
-}
-
 static void put_meta(buf_t *b, request_rec *r, const mp_map_app_t *app, apr_int64_t body)
 {
     const char *type = apr_table_get(r->headers_in, "Content-Type");
@@ -235,7 +229,7 @@ static void put_meta(buf_t *b, request_rec *r, const mp_map_app_t *app, apr_int6
         PAIR(b, "SCRIPT_FILENAME", app->script.file);
         PAIR(b, "REDIRECT_STATUS", "200");
     }
-    if (is_cgi(app))
+    if (mp_map_is_cgi(app))
         PAIR(b, "SERVER_ADDR", r->connection->local_ip);
     put_server(b, r, https);
     PAIR(b, "SERVER_PROTOCOL", r->protocol);
@@ -278,7 +272,7 @@ static void put_env(buf_t *b, request_rec *r)
 
 int mp_request_build(mp_request_t *req, request_rec *r, const mp_map_app_t *app, apr_int64_t body)
 {
-    int flags = strcmp(app->kind, "python") == 0 || is_cgi(app) ? MP_TARGET_DECODED : 0;
+    int flags = strcmp(app->kind, "python") == 0 || mp_map_is_cgi(app) ? MP_TARGET_DECODED : 0;
     buf_t b = {.p = r->pool, .size = 3 * 1024};
     mp_target_t target;
 

@@ -159,6 +159,8 @@ def serve(c, number):
             "garbage": b"HTTP/1.1 200 OK\r\n\r\n", "cut": head()[:-2], "cut-record": head() + record(6, b"x" * 100)[:50],
             "trailing": head() + record(6, b"fine") + end() + record(6, b"late"), "status": head("Status: 418 I'm a teapot\nX-A: b\n") + record(6, b"tea") + end(),
             "badstatus": head("Status: fine\n") + end(), "redirect": head("Location: http://elsewhere.example/\n") + end(),
+            "local": head("Location: /status/x?y\n") + end(), "page": head("Location: /file.txt\n") + end(), "round": head("Location: /round\n") + end(),
+            "network": head("Location: //elsewhere.example/\n") + end(),
             "moved": head("Location: /there\nStatus: 301 Moved Permanently\n") + end(), "empty": head("Status: 204 No Content\n") + end(),
             "nph": head("HTTP/1.1 404 Lost\r\nX-A: b\r\n") + record(6, b"lost") + end(7), "connection": head("Connection: close\n") + record(6, b"kept") + end(),
             "injected": head("X-A: a\nX-B: b\rX-C: c\n") + end(), "version": b"\x02" + head()[1:] + end(), "manage": record(10, b"", 0) + record(11, b"x" * 8, 0) + head() + record(6, b"managed") + end(),
@@ -280,9 +282,16 @@ sub ends {
         ok !defined $r->header('Connection') || $r->header('Connection') eq 'close', '... without a word about the connection behind';
     }
     is $h->get('/redirect')->header('Location'), 'http://elsewhere.example/', 'the place is told';
+    is $h->get('/info')->json->{connection}, $first->{connection}, 'all on one connection';
+    is $h->get('/network')->status, 302, '... of another host too';
+    is $h->get('/local')->body, 'tea', 'a path: what is there is the answer';
+    is $h->post('/local', 'abc')->body, 'tea', '... to a form too';
+    is $h->get('/page')->body, "static\n", '... a file for instance';
+    is $h->get('/round')->status, 500, '... but not for ever';
+    $h->expect_log(qr/AH00124/, 'that there was no end');
     my $r = $h->ask('HEAD', '/head');
     is $r->header('Content-Length'), 5, 'HEAD: the length';
-    is $h->get('/info')->json->{connection}, $first->{connection}, 'all on one connection';
+    $first = $h->get('/info')->json;
     my $begun = time;
     $r = $h->get('/long');
     is $r->body, 'done', 'a response with a length is complete';

@@ -33,6 +33,8 @@ int main(void)
         {"Status: 200 \n\n", "200 "},
         {"Location: http://other/\n\n", "302 Found"},
         {"Location: /here\nStatus: 301 Moved\n\n", "301 Moved"},
+        {"Location: //other/\n\n", "302 Found"},
+        {"Location: /here\n\n", "200 OK"},
         {"HTTP/1.1 404 Gone Fishing\r\nX: y\r\n\r\n", "404 Gone Fishing"},
         {"HTTP/1.0 200 OK\n\n", "200 OK"},
         {"Content-Type: text/html\n", "?"},
