@@ -241,6 +241,8 @@ static void set(ag_options_t *options, int id, int *member, int value)
 
 static void choose_options(ag_options_t *options)
 {
+    options->spawn_method = "direct"; /* preloaders have a test of their own (46smart.t) */
+    options->set |= (apr_uint64_t)1 << AG_OPTIONS_spawn_method;
     if (sim_percent(70))
         SET(min_instances, sim_below(4));
     if (sim_percent(50))
