@@ -284,7 +284,7 @@ sub limits {
     }
     my @flood = map { scalar open_tunnel($h, '/flood') } 1 .. 3;
     is $h->get('/')->status, 200, 'others are served meanwhile';
-    cmp_ok kilobytes($core) - $before, '<', 3 * 512, 'the core\'s memory is bounded (kB)';
+    cmp_ok kilobytes($core) - $before, '<', 6 * 1024, 'the core\'s memory is bounded (kB)';
     ok !grep({ /#\d+ \(deleted\)|passenger\./ } Proc::fds($core)), '... and nothing is on the disk' or diag join ' ', Proc::fds($core);
     $h->get('/drain');
     for my $i (0 .. $#sink) {
