@@ -10,7 +10,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 plan skip_all => 'requests are not parked' if ($ENV{PARK} // '') eq 'off' || !grep { $_ eq 'event' } Harness->mpms;
-subtest $_ => sub { no strict 'refs'; &$_() } for split ' ', $ENV{PART} // 'queue off uploads readers secure limits endings pages lives bursts';
+subtest $_ => sub { no strict 'refs'; &$_() } for split ' ', $ENV{PART} // 'queue off uploads readers secure tunnels limits endings pages lives bursts';
 done_testing;
 
 my $source;
@@ -230,6 +230,29 @@ END
     require JSON::PP;
     is_deeply eval { JSON::PP->new->decode($out) }, { 'beside readers' => JSON::PP::true(), readers => 20, 'beside uploads' => JSON::PP::true(), uploads => 20 },
         'TLS: slow readers, slow uploads and pipelined requests hold no thread, and get theirs' or diag $out;
+}
+
+# More tunnels than threads, idle for longer than Timeout, through a graceful restart.
+sub tunnels {
+    my $h = Harness->new(mpm => 'event', workers => 8, modules => ['status']);
+    my $app = $h->make_app('hello', { 'passenger_wsgi.py' => $source });
+    my $tunnel = $h->copy_app('tunnel');
+    $h->allow_log('AH00484'); # all threads are busy for a moment
+    my $location = "<Location /server-status>\nSetHandler server-status\n</Location>";
+    $h->start(conf => "Timeout 1\nAsyncRequestWorkerFactor 100\nServerLimit 8\n<VirtualHost *>\nServerName hello\nDocumentRoot $app/public\n$location\n</VirtualHost>\n"
+        . "<VirtualHost *>\nServerName tunnel\nDocumentRoot $tunnel/public\n</VirtualHost>");
+    my @c = map { my $c = $h->client(timeout => 20); $c->write_request('GET', '/echo', Host => 'tunnel', Connection => 'Upgrade', Upgrade => 'tunnel-chat/1'); $c } 1 .. 60;
+    is_deeply statuses(@c), { 101 => 60 }, 'sixty tunnels';
+    free($h, 'sixty tunnels');
+    my $status = $h->get('/server-status?auto', Host => 'hello')->body;
+    like $status, qr/^BusyWorkers: [1-4]$/m, '... as the server\'s status says' or diag $status;
+    my $begin = time;
+    wait_for { time - $begin > 2.5 } undef, 4;
+    my $echo = sub { my ($what) = @_; my $n = 0; for my $c (@c) { $c->send("$what\n"); $c->_more(time + 10); $n += delete($c->{in}) eq "$what\n"; $c->{in} = '' } return $n };
+    is $echo->('ping'), 60, 'idle for longer than Timeout, all of them live';
+    $h->graceful;
+    free($h, 'a reload with sixty tunnels');
+    is $echo->('pong'), 60, '... which go on';
 }
 
 # What may take long and what may not: an application as long as it likes, a client no longer than Timeout and mod_reqtimeout say.
