@@ -144,17 +144,22 @@ void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
         write_line(line, n);
 }
 
-void ag_log_output(const char *prefix, const char *text, apr_size_t len)
+apr_size_t ag_log_format_output(char out[AG_LOG_OUTPUT_MAX], const char *prefix, const char *text, apr_size_t len)
 {
-    char line[LINE_MAX_LEN + 256];
     apr_size_t n = 0;
 
     if (*prefix) {
-        n = line_head(line, sizeof line, AG_LOG_NOTICE);
-        n += (apr_size_t)snprintf(line + n, sizeof line - n, "%s", prefix);
+        n = line_head(out, AG_LOG_OUTPUT_MAX, AG_LOG_NOTICE);
+        n += (apr_size_t)snprintf(out + n, AG_LOG_OUTPUT_MAX - n, "%s", prefix);
     }
-    n += escape(line + n, sizeof line - 1 - n, text, len);
-    write_line(line, n);
+    return n + escape(out + n, AG_LOG_OUTPUT_MAX - 1 - n, text, len);
+}
+
+void ag_log_output(const char *prefix, const char *text, apr_size_t len)
+{
+    char line[AG_LOG_OUTPUT_MAX];
+
+    write_line(line, ag_log_format_output(line, prefix, text, len));
 }
 
 const char *ag_log_due(ag_log_rate_t *rate, apr_time_t now)

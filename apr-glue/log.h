@@ -35,7 +35,12 @@ void ag_log_set_sink(ag_log_sink_t sink, void *baton);
 /* Names the process in lines written to descriptor 2: "watchdog", "core", "prepare". The string must stay. */
 void ag_log_set_role(const char *role);
 
-/* Writes bytes of an application's output as they are, but for control characters, one line: "App 123 output: ...". `prefix` may be "". */
+#define AG_LOG_OUTPUT_MAX (8192 + 256)
+/* Makes one line of bytes of an application's output, as they are but for control characters, in `out`: the time and `prefix` ("App 123 output: ")
+ * before them, or nothing if that is "". The length; no newline, a NUL. */
+apr_size_t ag_log_format_output(char out[AG_LOG_OUTPUT_MAX], const char *prefix, const char *line, apr_size_t len);
+
+/* Writes such a line. */
 void ag_log_output(const char *prefix, const char *line, apr_size_t len);
 
 /* For a line whose cause may come back thousands of times a second. Zeroed before its first use. */

@@ -37,4 +37,10 @@ typedef struct {
 void hp_output_keep(hp_output_text_t *text, const char *line, apr_size_t len);
 void hp_output_forget(hp_output_text_t *text);
 
+/* Where lines go, for those who have a place of their own; `prefix` as of ag_log_output. */
+typedef struct {
+    void (*line)(void *baton, const char *prefix, const char *line, apr_size_t len);
+    void *baton;
+} hp_output_log_t;
+
 #endif

@@ -13,6 +13,7 @@
 #include "helper/page.h"
 #include "helper/path.h"
 #include "helper/php.h"
+#include "helper/scribe.h"
 #include "helper/shebang.h"
 #include "helper/spec.h"
 #include "helper/user.h"
@@ -490,6 +491,18 @@ static __attribute__((noreturn)) void run(prepare_t *w)
     fail("%s cannot be run: %s", direct[0], strerror(ag_child_exec(direct[0], direct, (const char *const *)env.all->elts)));
 }
 
+/* Whoever can send a request to the core can name a file; what could not be a log is written only if the server's configuration names it. */
+static __attribute__((noreturn)) void write_log(const prepare_t *w)
+{
+    const char *name = w->options->app_log_file;
+
+    if (!name || (!ag_settings_granted(w->settings, "app_log_file", name, w->spec->app_root) && !hp_scribe_plausible(name)))
+        fail("The log file %s (PassengerAppLogFile) is not written: the server's configuration does not name it, and neither does its name end in "
+             ".log, nor is its folder called log or logs.", name ? name : "");
+    ag_child_close_from(SOCKET_FD + 1);
+    hp_scribe_run(name[0] == '/' ? name : apr_pstrcat(w->p, w->spec->app_root, "/", name, NULL));
+}
+
 int hp_prepare_run(const char *folder, const char *gid)
 {
     prepare_t w = {.folder = folder};
@@ -508,6 +521,8 @@ int hp_prepare_run(const char *folder, const char *gid)
     limits();
     become_user(&w);
     enter_folder(&w);
+    if (w.spec->scribe)
+        write_log(&w);
     w.file_rv = ag_appfile_read(&w.file, w.spec->app_root, &w.file_reason, w.p);
     run(&w);
 }

@@ -147,7 +147,7 @@ static void on_ready(hp_process_t *process)
 }
 
 /* One that does not start says why in the first lines; starts that fail again and again must not fill the disk. */
-static void log_output(hp_process_t *process, const char *line, apr_size_t len)
+void hp_process_say(hp_process_t *process, const char *line, apr_size_t len)
 {
     char prefix[64] = "";
 
@@ -161,19 +161,17 @@ static void log_output(hp_process_t *process, const char *line, apr_size_t len)
     }
     if (!process->ctx->settings->disable_log_prefix)
         snprintf(prefix, sizeof prefix, "App %ld output: ", (long)process->pid);
-    ag_log_output(prefix, line, len);
-}
-
-void hp_process_say(hp_process_t *process, const char *line, apr_size_t len)
-{
-    log_output(process, line, len);
+    if (process->log)
+        process->log->line(process->log->baton, prefix, line, len);
+    else
+        ag_log_output(prefix, line, len);
 }
 
 static void keep_line(hp_process_t *process, const char *line, apr_size_t len)
 {
     if (process->state == HP_PROCESS_STARTING)
         hp_output_keep(&process->words, line, len);
-    log_output(process, line, len);
+    hp_process_say(process, line, len);
 }
 
 static void break_off(hp_process_t *process, const char *reason)

@@ -50,6 +50,7 @@ struct hp_process_t {
     apr_pool_t *p;
     void *group;
     const hp_process_events_t *events;
+    const hp_output_log_t *log; /* NULL: the server's */
     uint64_t id; /* 0: it waits to be ordered */
     pid_t pid; /* 0 until it is known */
     uid_t uid; /* it runs as; (uid_t)-1 until it is known */
@@ -129,7 +130,6 @@ void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cu
 
 /* A line of the application's that came another way than its output. */
 void hp_process_say(hp_process_t *process, const char *line, apr_size_t len);
-
 /* A CGI variable of a request; "" where it is absent. */
 const char *hp_process_work_value(const hp_process_work_t *work, const char *name);
 

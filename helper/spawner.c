@@ -49,6 +49,7 @@ static hp_process_t *part(hp_spawner_t *spawner)
     if (preloader) {
         preloader->events = &nobodys;
         preloader->group = NULL;
+        preloader->log = NULL;
     }
     return preloader;
 }
@@ -176,6 +177,7 @@ static void load_for(hp_spawner_t *spawner, const hp_process_t *process)
     apr_pool_create(&p, spawner->ctx->p);
     spawner->preloader = hp_process_create(spawner->ctx, p, hp_spec_copy(process->spec, p), spawner, &preloader_events);
     spawner->preloader->may_preload = 1;
+    spawner->preloader->log = process->log;
     spawner->preloader->restart_stamp = process->restart_stamp;
     spawner->load_time = 0;
     hp_process_order(spawner->preloader, NULL);

@@ -15,6 +15,7 @@ typedef struct {
     uint32_t author;          /* the only user whose application it may be; AG_LINK_NO_AUTHOR: any */
     uint32_t generation;      /* of the group's code */
     uint32_t number;          /* of the process within its group */
+    uint32_t scribe;          /* 1: not the application, but the process that writes its log */
     const ag_options_t *options;
 } hp_spec_t;
 

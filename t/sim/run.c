@@ -181,6 +181,18 @@ void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
     SAY("log %s: %s", tag ? tag : "", line);
 }
 
+const char *ag_log_due(ag_log_rate_t *rate, apr_time_t now)
+{
+    (void)rate;
+    (void)now;
+    return "";
+}
+
+apr_size_t ag_log_format_output(char out[AG_LOG_OUTPUT_MAX], const char *prefix, const char *line, apr_size_t len)
+{
+    return (apr_size_t)snprintf(out, AG_LOG_OUTPUT_MAX, "%s%.*s", prefix, (int)len, line);
+}
+
 void ag_log_output(const char *prefix, const char *line, apr_size_t len)
 {
     SAY("log: %s%.*s", prefix, (int)len, line);
@@ -266,6 +278,9 @@ static void choose_options(ag_options_t *options)
         SET(memory_limit, 100 + sim_below(400));
     if (sim_percent(20))
         SET(hard_memory_limit, 300 + sim_below(400));
+    /* Ruby's processes work out of band; the simulated watchdog forks none. */
+    options->set |= (apr_uint64_t)1 << AG_OPTIONS_spawn_method;
+    options->spawn_method = "direct";
     if (sim_percent(20)) {
         options->set |= (apr_uint64_t)1 << AG_OPTIONS_app_env;
         options->app_env = "development";
