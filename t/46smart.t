@@ -163,10 +163,11 @@ sub restarts {
     deploy($h, $language, 'four');
     soon { answer($h)->[1] eq 'four' } 'code that loads again', 20;
     is scalar(() = $h->log_text =~ /loaded by/g), 3, 'each was loaded once';
+    my $generation = answer($h)->[3];
     spew("$h->{app}/tmp/always_restart.txt", '');
-    my $first = answer($h)->[0];
-    soon { answer($h)->[0] != $first } 'always_restart.txt', 30;
-    unlink "$h->{app}/tmp/always_restart.txt";
+    answer($h);
+    unlink "$h->{app}/tmp/always_restart.txt"; # as long as it is there each request begins anew what may take longer than the next one
+    soon { answer($h)->[3] > $generation } 'always_restart.txt', 30;
 }
 
 sub crash {
