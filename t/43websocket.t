@@ -341,7 +341,7 @@ const { io } = require('socket.io-client');
 const ask = (options, text) => new Promise((done) => {
     const socket = io('http://127.0.0.1:' + port, { ...options });
     const shout = () => socket.emit('shout', text, (answer) => { socket.close(); done(answer); });
-    socket.on('connect', () => options.transports ? shout() : socket.io.engine.on('upgrade', shout));
+    socket.on('connect', () => socket.io.engine.transport.name === 'websocket' ? shout() : socket.io.engine.on('upgrade', shout));
 });
 ask({ transports: ['websocket'] }, 'hi').then((a) => ask({}, 'ho').then((b) => console.log(a + ',' + b)));
 END
