@@ -54,7 +54,9 @@ static unsigned long long start_time(pid_t pid)
     return started;
 }
 
-/* Signals every process noted in the directory under `kind` that is still the one that was noted; the number of them. */
+/* Signals the group of every process noted in the directory under `kind`; the number of those processes that are still the ones that were noted.
+ * SIGTERM is not for them, which the kernel has sent it already (PR_SET_PDEATHSIG), and a second one ends a loader in the middle of its request,
+ * but for what they have left behind: a group's number is not used again as long as anybody is in it. */
 static int each_noted(int dir, char kind, int signum)
 {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), count = 0;
@@ -64,14 +66,17 @@ static int each_noted(int dir, char kind, int signum)
     if (!d)
         return 0;
     while ((entry = readdir(d))) {
+        unsigned long long noted, now;
         long pid;
-        unsigned long long started;
         char is;
-        if (sscanf(entry->d_name, "%c-%ld-%llu", &is, &pid, &started) != 3 || is != kind || pid <= 1 || !started ||
-            start_time((pid_t)pid) != started)
+        if (sscanf(entry->d_name, "%c-%ld-%llu", &is, &pid, &noted) != 3 || is != kind || pid <= 1 || !noted)
             continue;
-        count++;
-        kill((pid_t)-pid, signum);
+        now = start_time((pid_t)pid);
+        if (now && now != noted)
+            continue;
+        count += now == noted;
+        if (!now || signum != SIGTERM)
+            kill((pid_t)-pid, signum);
     }
     closedir(d);
     return count;

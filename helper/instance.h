@@ -30,8 +30,8 @@ apr_status_t hp_instance_redescribe(const hp_instance_t *instance) AG_MUST_CHECK
 /* Notes that the live process `pid` is ours, for a successor that finds it; returns its start time, which forget wants back. */
 unsigned long long hp_instance_note(hp_instance_t *instance, pid_t pid);
 void hp_instance_forget(hp_instance_t *instance, pid_t pid, unsigned long long started);
-/* Processes that a watchdog before us noted and that are still there are asked to end (SIGTERM to their groups); the number of them.
- * They may be finishing requests, so end_inherited (SIGKILL) comes some seconds later. */
+/* The number of processes that a watchdog before us noted and that are still there: they were told to end when it died, and may be finishing
+ * requests, so end_inherited (SIGKILL) comes some seconds later. What is left of those that have ended gets SIGTERM. */
 int hp_instance_inherit(hp_instance_t *instance);
 void hp_instance_end_inherited(hp_instance_t *instance);
 
