@@ -27,7 +27,7 @@ typedef struct {
     uint64_t next_id;     /* of the next process */
     apr_hash_t *processes; /* of hp_process_t, by id */
     int stopping;
-    ag_log_rate_t spool_full, fd_exhausted; /* of lines that many requests can be the cause of */
+    ag_log_rate_t spool_full, fd_exhausted, order_refused; /* of lines that many requests can be the cause of */
     char *scratch;        /* HP_CONTEXT_SCRATCH bytes for the callback that runs */
     ag_http_head_t *head; /* the same, for one parsed head */
     unsigned char key[16]; /* for digests of options */

@@ -1,5 +1,6 @@
 #include "helper/endpoint.h"
 #include "apr-glue/build.h"
+#include "apr-glue/clock.h"
 #include "apr-glue/log.h"
 #include "helper/render.h"
 #include <apr_strings.h>
@@ -107,6 +108,7 @@ typedef struct {
     pid_t pid;
     hp_group_t *group;
     hp_process_t *process;
+    hp_group_t *hidden; /* what it would have been, if that were the asker's */
 } target_t;
 
 static void match_process(hp_process_t *process, void *baton)
@@ -121,12 +123,28 @@ static void match_group(hp_group_t *group, void *baton)
 {
     target_t *target = baton;
 
-    if (target->group || target->process || !hp_status_visible(group, &target->ask->viewer))
+    if (target->group || target->process)
         return;
     if (target->name && hp_status_named(group, target->name))
         target->group = group;
     if (target->pid > 0)
         hp_group_each(group, match_process, target);
+    if ((target->group || target->process) && !hp_status_visible(group, &target->ask->viewer)) {
+        target->hidden = group;
+        target->group = NULL;
+        target->process = NULL;
+    }
+}
+
+/* Whoever asks hears of no such thing; administrators do. */
+static void tell_hidden(const target_t *target, const char *order)
+{
+    const ask_t *ask = target->ask;
+    const char *more = target->hidden ? ag_log_due(&hp_pool_context(ask->endpoint->pool)->order_refused, ag_clock_now()) : NULL;
+
+    if (more)
+        ag_log(AG_LOG_NOTICE, "PSG2101", "admin.refused: uid %ld asked to %s %s, which is somebody else's: nothing was done%s",
+               (long)ask->request->uid, order, hp_group_name(target->hidden), more);
 }
 
 static void restart(ask_t *ask, hp_endpoint_answer_t *answer)
@@ -142,6 +160,7 @@ static void restart(ask_t *ask, hp_endpoint_answer_t *answer)
         return;
     }
     hp_pool_each(ask->endpoint->pool, match_group, &target);
+    tell_hidden(&target, "restart");
     if (!target.group) {
         give_json(answer, json_pack("{s:b}", "restarted", 0));
         return;
@@ -162,6 +181,7 @@ static void detach(ask_t *ask, hp_endpoint_answer_t *answer)
         return;
     }
     hp_pool_each(ask->endpoint->pool, match_group, &target);
+    tell_hidden(&target, "end a process of");
     done = target.process && hp_group_detach(target.process);
     if (done)
         ag_log(AG_LOG_NOTICE, "PSG0180", "admin.detach: process %ld of %s gets no more requests: uid %ld asked for it", (long)target.pid,

@@ -114,6 +114,17 @@ static void empty_and_remove(int dir, const char *name, int depth)
     unlinkat(dir, name, AT_REMOVEDIR);
 }
 
+/* Where everybody may make folders (a sticky registry), others can make one that looks like an instance's, and note any process in it. */
+static int is_ours(int dir, const char *registry_path, const char *name)
+{
+    struct stat st;
+
+    if (fstat(dir, &st) == 0 && st.st_uid == geteuid())
+        return 1;
+    ag_log(AG_LOG_WARN, "PSG2100", "instance.foreign: %s/%s belongs to uid %ld and was left alone; remove it", registry_path, name, (long)st.st_uid);
+    return 0;
+}
+
 /* A directory whose lock is free belongs to an instance that died without cleaning up. */
 static void remove_stale(int registry, const char *registry_path)
 {
@@ -129,6 +140,10 @@ static void remove_stale(int registry, const char *registry_path)
         if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0)
             continue;
         dir = openat(registry, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (dir >= 0 && !is_ours(dir, registry_path, entry->d_name)) {
+            close(dir);
+            continue;
+        }
         lock = dir >= 0 ? openat(dir, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
         /* One without a lock that is younger than a minute is being made. */
         if (dir >= 0 && (lock >= 0 ? flock(lock, LOCK_EX | LOCK_NB) == 0 : fstat(dir, &st) == 0 && time(NULL) - st.st_mtime > 60)) {

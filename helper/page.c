@@ -32,6 +32,7 @@ static const char *read_page(char **ptext, const hp_page_ask_t *ask, const char 
                             "may write to it"
            : rv == E2BIG  ? "it is larger than 48 KiB"
            : rv == EINVAL ? "it is no plain file"
+           : rv == EILSEQ ? "there is a NUL in it"
                           : ag_text_error(p, rv);
 }
 

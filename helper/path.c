@@ -53,6 +53,7 @@ static apr_status_t step(walk_t *w, const char *name)
     passed = apr_array_push(w->path->steps);
     passed->name = apr_pstrcat(w->p, w->walked, "/", name, NULL);
     passed->owner = w->path->st.st_uid;
+    passed->open = S_ISDIR(w->path->st.st_mode) && (w->path->st.st_mode & S_IWOTH) && !(w->path->st.st_mode & S_ISVTX);
     passed->link = S_ISLNK(w->path->st.st_mode) && (w->follow || !last);
     if (passed->link) {
         rv = follow_link(w, fd);
@@ -140,6 +141,8 @@ apr_status_t hp_path_read(char **ptext, const char *name, uint32_t uid, apr_size
     }
     close(fd);
     text[len] = '\0';
+    if (rv == APR_SUCCESS && strlen(text) != len)
+        rv = EILSEQ;
     if (rv == APR_SUCCESS)
         *ptext = text;
     return rv;

@@ -11,6 +11,7 @@ typedef struct {
     const char *name; /* as far as it was walked */
     uint32_t owner;
     int link;
+    int open; /* a folder in which everybody may replace what belongs to others: writable for all, and not sticky */
 } hp_path_step_t;
 
 typedef struct {
@@ -30,7 +31,7 @@ apr_status_t hp_path_walk(hp_path_t *path, const char *name, int how, apr_pool_t
 const hp_path_step_t *hp_path_foreign(const hp_path_t *path, uint32_t uid, int links);
 
 /* Reads the regular file `name` (symbolic links are followed) whole, with a NUL behind it. EPERM if somebody other than root and `uid` could have
- * put it there or may write to it; E2BIG if it is larger than `max` bytes. */
+ * put it there or may write to it; E2BIG if it is larger than `max` bytes; EILSEQ if there is a NUL in it. */
 apr_status_t hp_path_read(char **ptext, const char *name, uint32_t uid, apr_size_t max, apr_pool_t *p) AG_MUST_CHECK;
 
 #endif

@@ -425,7 +425,8 @@ static apr_array_header_t *env_file(const prepare_t *w)
     else
         problem = rv == EPERM ? "it, or a folder or link on the way to it, belongs to somebody who is neither root nor the application's user, or "
                                 "others may write to it"
-                  : rv == E2BIG ? "it is larger than 256 KiB" : ag_text_error(w->p, rv);
+                  : rv == E2BIG ? "it is larger than 256 KiB"
+                  : rv == EILSEQ ? "there is a NUL in it" : ag_text_error(w->p, rv);
     if (!pairs)
         fail("The environment file %s (PassengerEnvFile) was not read: %s.", path, problem);
     return pairs;

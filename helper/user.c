@@ -39,8 +39,36 @@ static apr_status_t owner_uid(const ask_t *ask, uint32_t *puid)
                                         "the startup file belongs to uid %lu but its folder %s to uid %lu, so it is not clear whose application "
                                         "it is; chown one of them, or set PassengerUser in the server's configuration",
                                         (unsigned long)facts->file_owner, facts->app_root, (unsigned long)facts->root_owner));
+    /* Programs look for their parts in their folder first. */
+    if (facts->root_owner == 0 && facts->root.st.st_mode & S_IWOTH)
+        return refuse(ask, apr_psprintf(ask->p,
+                                        "everybody may write into its folder %s, and so decide what uid %lu runs; correct that (chmod o-w), or "
+                                        "let the folder belong to that user",
+                                        facts->app_root, (unsigned long)facts->file_owner));
     *puid = facts->file_owner;
     return APR_SUCCESS;
+}
+
+/* The first folder, before the application's own, where everybody could put another in its place a moment after we looked. */
+static const hp_path_step_t *open_folder(const hp_path_t *way)
+{
+    for (int i = 0; i + 1 < way->steps->nelts; i++) {
+        const hp_path_step_t *passed = &APR_ARRAY_IDX(way->steps, i, hp_path_step_t);
+        if (passed->open)
+            return passed;
+    }
+    return NULL;
+}
+
+static apr_status_t check_folders(const ask_t *ask)
+{
+    const hp_user_facts_t *facts = ask->facts;
+    const hp_path_step_t *open = facts->root.steps && facts->file_owner != 0 ? open_folder(&facts->root) : NULL;
+
+    if (!open)
+        return APR_SUCCESS;
+    return refuse(ask, apr_psprintf(ask->p, "everybody may write into %s, and so put another application in its place; correct that (chmod o-w %s)",
+                                    open->name, open->name));
 }
 
 /* A symbolic link of somebody else's may lead elsewhere when the application is loaded, a moment after we looked. */
@@ -166,6 +194,8 @@ apr_status_t hp_user_choose(hp_user_t *user, const ag_settings_t *settings, cons
         rv = owner_uid(&ask, &uid);
     if (rv == APR_SUCCESS && settings->user_switching)
         rv = check_links(&ask, uid);
+    if (rv == APR_SUCCESS && settings->user_switching)
+        rv = check_folders(&ask);
     if (rv == APR_SUCCESS)
         rv = check_author(&ask, uid);
     if (rv == APR_SUCCESS)

@@ -2,10 +2,9 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use IO::Socket::UNIX;
-use MIME::Base64;
 use POSIX ();
 use Test::More;
+use Attack;
 use Harness;
 
 plan skip_all => 'there is nobody to become without root' if $>;
@@ -37,8 +36,7 @@ PassengerDefaultUser nobody
 END
 is getpwuid($h->get('/', Host => 'granted')->json->{uid}), $third, 'what the configuration grants is done';
 is getpwuid($h->get('/', Host => 'victim')->json->{uid}), $owner, '... and an owner needs no grant';
-my ($socket) = glob "$h->{root}/registry/*/core.sock";
-ok defined $socket, 'the core has its socket in the registry';
+ok defined core_socket($h), 'the core has its socket in the registry';
 my $core = $h->core;
 $h->allow_log(qr/PSG01(?:13|41|42|43|55):/, qr/App \d+/);
 
@@ -165,65 +163,3 @@ is $h->get('/', Host => 'victim')->status, 200, 'it serves after all that';
 is $h->core, $core, '... with the same core';
 $h->finish;
 done_testing;
-
-# Runs code as another user and returns the string that it returns.
-sub as_user {
-    my ($user, $code) = @_;
-    my ($uid, $gid) = (getpwnam $user)[2, 3];
-    my $pid = open(my $out, '-|') // die "fork: $!";
-    if (!$pid) {
-        $) = "$gid $gid";
-        $( = $gid;
-        POSIX::setuid($uid);
-        $SIG{PIPE} = 'IGNORE';
-        my $text = eval { $code->() } // "died: $@";
-        binmode STDOUT;
-        syswrite STDOUT, $text;
-        POSIX::_exit(0);
-    }
-    local $/;
-    return scalar(<$out>) // '';
-}
-
-sub connected { my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $socket); binmode $s if $s; $s && $s->autoflush(1); $s }
-sub hello { my ($id) = slurp(($ENV{PASSENGER_BUILD} // 'build') . '/build-id') =~ /(\w+)/; "PASSENGER/1 $id 1\n" }
-
-# A request as the module would write it, with lies in it.
-sub message {
-    my (%arg) = @_;
-    my $str = sub { pack('N', length $_[0]) . $_[0] };
-    my %option = (min_instances => undef, %{ $arg{options} // {} });
-    my @set = grep { defined $option{$_} } keys %option;
-    my $options = pack('NN', 0x4f505401, scalar @set) . join '', map { $str->($_) . $str->($option{$_}) } @set;
-    my $path = $arg{path} // '/';
-    my @pairs = (REQUEST_METHOD => 'GET', REQUEST_URI => $path, PATH_INFO => $path, SCRIPT_NAME => '', QUERY_STRING => '', SERVER_NAME => 'x', SERVER_PORT => 80,
-        SERVER_PROTOCOL => 'HTTP/1.1', REMOTE_ADDR => '127.0.0.1', HTTP_HOST => 'x');
-    my $application = join '', map { "$_\0" } @pairs;
-    my $env = join '', map { "$_\0" } %{ $arg{env} // {} };
-    my @control = (CONTENT_LENGTH => 0, SCGI => 1, '!g' => $arg{group} // 'attack ' . ++$main::n, '!r' => $arg{app_root}, '!k' => $arg{kind} // 'python', '!s' => $arg{startup} // 'passenger_wsgi.py',
-        '!b' => '', '!d' => sprintf('%016x', ++$main::n + 77), '!o' => encode_base64($options, ''));
-    push @control, '!a' => $arg{author} if defined $arg{author};
-    push @control, '!e' => $arg{env_at} // length $application if length $env || $arg{env_at};
-    my $block = join('', map { "$_\0" } @control) . $application . $env;
-    return length($block) . ":$block,";
-}
-
-# Sends it as Apache's user; everything that comes back within some seconds.
-sub attack {
-    my (%arg) = @_;
-    my $message = hello() . message(%arg);
-    return as_user('www-data', sub {
-        my $s = connected() or return 'not connected';
-        print $s $message;
-        my ($all, $deadline) = ('', time + 8);
-        my $bits = '';
-        vec($bits, fileno $s, 1) = 1;
-        while (time < $deadline && select(my $ready = $bits, undef, undef, 8)) {
-            last unless sysread $s, $all, 65536, length $all;
-            last if $all =~ /Content-Length: (\d+)\r\n(?:.*?)\r\n\r\n(.*)/s && length $2 >= $1;
-        }
-        return $all;
-    });
-}
-
-sub user_of { my ($text) = @_; $text =~ /"uid": (\d+)/ ? scalar getpwuid $1 : 'none' }

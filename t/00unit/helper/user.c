@@ -82,18 +82,25 @@ static void ways(const ag_settings_t *settings, apr_pool_t *p)
         hp_user_facts_t facts;
         uint32_t link; /* owner of the symbolic link */
         long uid;
+        mode_t mode; /* of the application's folder */
+        int open;    /* everybody may write to the folder above it */
     } more[] = {
-        {"root's link", {FACTS("/a", 1000, 1000, 1000, NULL, NULL)}, 0, 1000},
-        {"the owner's link", {FACTS("/a", 1000, 1000, 1000, NULL, NULL)}, 1000, 1000},
-        {"a stranger's link", {FACTS("/a", 1000, 1000, 1000, NULL, NULL)}, 33, 0},
-        {"a stranger's link to root's file", {FACTS("/a", 0, 0, 0, NULL, NULL)}, 33, 0},
-        {"a stranger's link, a user who is granted", {FACTS("/granted", 1000, 1000, 1000, "bob", NULL)}, 33, 0},
-        {"the owner's link, a user who is granted", {FACTS("/granted", 1000, 1000, 1000, "bob", NULL)}, 1000, 1001},
-        {"the web user's own application", {FACTS("/b", 33, 33, 33, NULL, NULL)}, 0, 33},
-        {"the web user's folder, named by the configuration", {FACTS("/granted", 33, 33, 33, "bob", NULL)}, 0, 1001},
-        {"... but a file further down", {.nested = 1, FACTS("/granted", 0, 33, 33, "bob", NULL)}, 0, 0},
-        {"the web user's folder below a granted one", {FACTS("/granted/uploads", 33, 33, 33, "bob", NULL)}, 0, 0},
-        {"the web user's file in it", {FACTS("/granted/x", 0, 33, 33, "bob", NULL)}, 0, 0},
+        {"root's link", {FACTS("/a", 1000, 1000, 1000, NULL, NULL)}, .link = 0, .uid = 1000},
+        {"the owner's link", {FACTS("/a", 1000, 1000, 1000, NULL, NULL)}, .link = 1000, .uid = 1000},
+        {"a stranger's link", {FACTS("/a", 1000, 1000, 1000, NULL, NULL)}, .link = 33, .uid = 0},
+        {"a stranger's link to root's file", {FACTS("/a", 0, 0, 0, NULL, NULL)}, .link = 33, .uid = 0},
+        {"a stranger's link, a user who is granted", {FACTS("/granted", 1000, 1000, 1000, "bob", NULL)}, .link = 33, .uid = 0},
+        {"the owner's link, a user who is granted", {FACTS("/granted", 1000, 1000, 1000, "bob", NULL)}, .link = 1000, .uid = 1001},
+        {"the web user's own application", {FACTS("/b", 33, 33, 33, NULL, NULL)}, .link = 0, .uid = 33},
+        {"the web user's folder, named by the configuration", {FACTS("/granted", 33, 33, 33, "bob", NULL)}, .link = 0, .uid = 1001},
+        {"... but a file further down", {.nested = 1, FACTS("/granted", 0, 33, 33, "bob", NULL)}, .link = 0, .uid = 0},
+        {"the web user's folder below a granted one", {FACTS("/granted/uploads", 33, 33, 33, "bob", NULL)}, .link = 0, .uid = 0},
+        {"the web user's file in it", {FACTS("/granted/x", 0, 33, 33, "bob", NULL)}, .link = 0, .uid = 0},
+        {"a folder of root's that all may write", {FACTS("/a", 0, 1000, 1000, NULL, NULL)}, .link = 0, .uid = 0, .mode = 01777},
+        {"... with a file of root's", {FACTS("/a", 0, 0, 0, NULL, NULL)}, .link = 0, .uid = 99, .mode = 0777},
+        {"one of the owner's", {FACTS("/a", 1000, 1000, 1000, NULL, NULL)}, .link = 0, .uid = 1000, .mode = 0777},
+        {"below one", {FACTS("/a/b", 1000, 1000, 1000, NULL, NULL)}, .link = 0, .uid = 0, .mode = 0755, .open = 1},
+        {"below one, root's file", {FACTS("/a/b", 0, 0, 0, NULL, NULL)}, .link = 0, .uid = 99, .mode = 0755, .open = 1},
     };
 
     for (apr_size_t i = 0; i < AG_LEN(more); i++) {
@@ -101,8 +108,10 @@ static void ways(const ag_settings_t *settings, apr_pool_t *p)
         hp_user_t user = {0, 0};
         const char *reason;
 
-        facts.root.steps = apr_array_make(p, 1, sizeof(hp_path_step_t));
-        APR_ARRAY_PUSH(facts.root.steps, hp_path_step_t) = (hp_path_step_t){"/link", more[i].link, 1};
+        facts.root.steps = apr_array_make(p, 2, sizeof(hp_path_step_t));
+        facts.root.st.st_mode = more[i].mode;
+        APR_ARRAY_PUSH(facts.root.steps, hp_path_step_t) = (hp_path_step_t){"/link", more[i].link, 1, more[i].open};
+        APR_ARRAY_PUSH(facts.root.steps, hp_path_step_t) = (hp_path_step_t){"/link/end", facts.root_owner, 0, 1};
         ok((hp_user_choose(&user, settings, &facts, &names, &reason, p) == APR_SUCCESS) == (more[i].uid != 0), "%s: %s", more[i].what,
            more[i].uid ? "taken" : "refused");
         is_int(user.uid, more[i].uid, "%s: the user", more[i].what);
