@@ -1,5 +1,6 @@
 #include "apr-glue/appfile.h"
 #include "apr-glue/text.h"
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,10 +24,17 @@ typedef struct {
 static apr_status_t AG_PRINTF(2, 3) wrong(const reader_t *r, const char *fmt, ...)
 {
     va_list args;
+    char *clause;
 
     va_start(args, fmt);
-    *r->preason = apr_pstrcat(r->p, r->path, apr_pvsprintf(r->p, fmt, args), NULL);
+    clause = apr_pvsprintf(r->p, fmt, args);
     va_end(args);
+    /* It may repeat a piece of the file, and becomes a line of logs and of the loaders' protocol. */
+    for (char *at = clause; *at; at++) {
+        if (apr_iscntrl(*at))
+            *at = '?';
+    }
+    *r->preason = apr_pstrcat(r->p, r->path, clause, NULL);
     return APR_EGENERAL;
 }
 

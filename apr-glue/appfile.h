@@ -16,8 +16,8 @@ typedef struct {
 } ag_appfile_t;
 
 /* Reads the file in `folder` with the caller's rights. It is JSON (RFC 8259), in which comments are blanks; members of other names are not
- * looked at. On failure *preason is a clause for a person that begins with the file's path, in pool p, and the status is that of the system, or
- * APR_EGENERAL where the contents are wrong; without such a file it is an APR_STATUS_IS_ENOENT. */
+ * looked at. On failure *preason is a clause for a person that begins with the file's path and repeats no control character of it, in pool p,
+ * and the status is that of the system, or APR_EGENERAL where the contents are wrong; without such a file it is an APR_STATUS_IS_ENOENT. */
 apr_status_t ag_appfile_read(ag_appfile_t *file, const char *folder, const char **preason, apr_pool_t *p) AG_MUST_CHECK;
 
 #endif

@@ -8,7 +8,7 @@ use Test::More;
 my $seconds = $ENV{FUZZ_SECONDS} // 30;
 my $dir = 'build-fuzz';
 my @targets = map { m{([^/]+)\.c$} } sort glob 't/fuzz/*.c';
-my @sources = ((grep { !m{/(loop|child)\.c$} } glob 'apr-glue/*.c'), qw(helper/spec.c helper/head.c helper/http_out.c helper/fcgi.c helper/cgi.c));
+my @sources = ((grep { !m{/(loop|child)\.c$} } glob 'apr-glue/*.c'), qw(helper/spec.c helper/head.c helper/http_out.c helper/fcgi.c helper/cgi.c helper/env.c));
 chomp(my $flags = `apr-1-config --cppflags --includes | tr '\\n' ' '`);
 chomp(my $libs = `apr-1-config --link-ld; apu-1-config --link-ld`);
 $libs =~ tr/\n/ /;
@@ -28,7 +28,7 @@ my %run;
 for my $name (@targets) {
     make_path("$dir/found/$name", "$dir/corpus/$name");
     # Valid messages to start from, in today's form.
-    system("FUZZ_SEEDS=$dir/corpus/$name timeout 10 $dir/$name -runs=0 >/dev/null 2>&1") if $name eq 'frame';
+    system("FUZZ_SEEDS=$dir/corpus/$name timeout 10 $dir/$name -runs=0 >/dev/null 2>&1") if $name =~ /^(?:frame|values)$/;
     my $pid = $run{$name} = fork // die "fork: $!";
     next if $pid;
     open STDOUT, '>', "$dir/$name.log";

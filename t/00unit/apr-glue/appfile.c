@@ -51,6 +51,7 @@ static void bad(apr_pool_t *p)
         {"{\"startup_file\": {}}", "\"startup_file\" must be"}, {"{\"envvars\": []}", "object of strings"}, {"{\"envvars\": {\"A\": 1}}", "\"A\" in"},
         {"{\"envvars\": {\"A=\": \"\"}}", "no name"}, {"{\"envvars\": {\"1\": \"\"}}", "no name"}, {"{\"envvars\": {\"\": \"\"}}", "no name"},
         {"{\"a\": \"\xff\"}", "line 1"}, {"{\"a\": \"\\u0000\"}", "line 1"},
+        {"{\x7f\x7f: 1}", "near '?"},
     };
     const char *reason = NULL;
     ag_appfile_t file;
