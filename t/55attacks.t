@@ -256,6 +256,11 @@ sub htaccess {
         diag "$what: ", $uids ? "eve" : $r->status if $ENV{VERBOSE};
     }
     cmp_ok scalar(@refused), '>=', 15, scalar(@refused) . ' of ' . @attack . ' were refused as a whole';
+    for my $i (grep { $attack[$_][1] =~ /^PassengerAppLogFile/ } 0 .. $#attack) {
+        # What is printed would be written.
+        $h->get('/slow?s=0', Host => "e$i");
+        $h->expect_log(qr{PSG1900: .*/apps/eve$i\b}, "$attack[$i][0] is not written to");
+    }
     my @lines = grep { /PSG0113|PSG17\d\d|PSG05\d\d|core:alert/ } split /\n/, $h->log_text;
     cmp_ok scalar(@lines), '>=', scalar(@refused), '... with a line in the log for each';
     unlike slurp($marker), qr/^(?:0|$alice_uid)$/m, 'nothing ran as alice or root';
