@@ -1,6 +1,8 @@
 #include "helper/rights.h"
 #include "apr-glue/child.h"
 #include "apr-glue/log.h"
+#include <apr_strings.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -36,6 +38,35 @@ void hp_rights_harden(int first, int fresh)
         (void)!write(fd, "-900", 4);
         close(fd);
     }
+}
+
+static void check_file(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && (st.st_uid != 0 || (!S_ISLNK(st.st_mode) && st.st_mode & 022)))
+        ag_log(AG_LOG_WARN, "PSG2102", "install.unsafe: others than root can change %s (it belongs to uid %ld, mode %lo), and so what root and every "
+               "application's user runs: chown root:root, chmod go-w", path, (long)st.st_uid, (unsigned long)st.st_mode & 07777);
+}
+
+void hp_rights_check_files(const char *program, apr_pool_t *ptemp)
+{
+    const char *folder = apr_pstrmemdup(ptemp, program, (apr_size_t)(strrchr(program, '/') - program));
+    const char *loaders = apr_pstrcat(ptemp, folder, "/loaders", NULL);
+    DIR *d = geteuid() == 0 ? opendir(loaders) : NULL;
+    struct dirent *entry;
+
+    if (geteuid() != 0)
+        return;
+    check_file(program);
+    check_file(folder);
+    check_file(loaders);
+    while (d && (entry = readdir(d))) {
+        if (entry->d_name[0] != '.')
+            check_file(apr_pstrcat(ptemp, loaders, "/", entry->d_name, NULL));
+    }
+    if (d)
+        closedir(d);
 }
 
 void hp_rights_core_user(const char *web_user, uid_t *puid, gid_t *pgid)

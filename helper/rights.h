@@ -8,6 +8,10 @@
  * upgrade they are an inheritance. */
 void hp_rights_harden(int first, int fresh);
 
+/* A warning for each of this program, its loaders and their folders that others than root can change, if we are root: they decide what root and every
+ * application's user runs. */
+void hp_rights_check_files(const char *program, apr_pool_t *ptemp);
+
 /* The core's user: one of its own, "passenger", where the administrator made it, else Apache's; our own where nothing can be switched. Never root
  * if we are. */
 void hp_rights_core_user(const char *web_user, uid_t *puid, gid_t *pgid);

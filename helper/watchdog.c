@@ -563,6 +563,7 @@ int hp_watchdog_run(const char *state)
     w->loop = ag_loop_create(p);
     if (!*w->self.path || !w->loop)
         return give_up("the kernel offers no event mechanism, or /proc is not mounted");
+    hp_rights_check_files(w->self.path, p);
     hp_rights_core_user(w->settings->web_user, &w->core_uid, &w->core_gid);
     rv = hp_instance_create(&w->instance, w->settings->registry_dir, w->settings->instance_dir, p, &reason);
     if (rv != APR_SUCCESS)

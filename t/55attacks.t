@@ -18,6 +18,7 @@
 #   CVE-2022-31813, CVE-2010-0434, H08                 21fit.t (subrequests, ErrorDocument)
 #   CVE-2025-65082, CVE-2024-8927, H09-H11             inside (environment); 13env.t, 80fuzz.t (values)
 #   L15, L16, L17                                      inside; 35descriptors.t, 54strays.t
+#   L19                                                installation
 #   L20                                                registry; 53instance.t, 30lifetimes.t
 #   CVE-2024-9026, CVE-2025-27111, CVE-2003-0020, I04  inside (forged lines); 00unit/apr-glue/log.c
 #   CVE-2026-33006, I06                                no secret is compared anywhere: callers are who the kernel says they are
@@ -39,7 +40,7 @@ my ($alice, $eve) = map { Harness->app_user($_) } 0, 1;
 my ($alice_uid, $eve_uid) = map { scalar getpwnam $_ } $alice, $eve;
 my $secret = 'alice knows the word';
 
-for my $part (split ' ', $ENV{PART} // 'inside htaccess env_files forged races registry') {
+for my $part (split ' ', $ENV{PART} // 'inside htaccess env_files forged races registry installation') {
     subtest $part => sub { no strict 'refs'; &$part };
 }
 done_testing;
@@ -432,4 +433,18 @@ sub registry {
     kill KILL => $victim;
     waitpid $victim, 0;
     system 'rm', '-rf', $fake, "$registry/instance-link";
+}
+
+# What was installed, but can be changed by others.
+sub installation {
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('wsgi');
+    my $lib = "$h->{root}/lib";
+    chmod 0775, $lib;
+    $h->own("$lib/loaders/wsgi-loader.py", $eve);
+    $h->start(conf => "DocumentRoot $app/public");
+    is $h->get('/')->status, 200, 'it serves';
+    $h->expect_log(qr/PSG2102: install\.unsafe: others than root can change \Q$lib\E \(it belongs to uid 0, mode 775\)/, 'a folder that a group can write');
+    $h->expect_log(qr{PSG2102: .*/loaders/wsgi-loader\.py \(it belongs to uid $eve_uid,}, 'a loader that belongs to a user');
+    is scalar(() = $h->log_text =~ /PSG2102/g), 2, '... and no more';
 }
