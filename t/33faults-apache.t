@@ -102,7 +102,7 @@ sub child_stopped {
     ok $child, 'the child that has it' or return;
     kill STOP => $child->{pid};
     # A stopped child may be given connections all the same; the kernel decides.
-    my @clients = at_once($h, 12, '/', timeout => 2);
+    my @clients = at_once($h, 12, '/', timeout => 5);
     my $good = grep { $_ eq '200' } answers(@clients);
     cmp_ok $good, '>=', 4, "others are served ($good of 12)";
     kill CONT => $child->{pid};
