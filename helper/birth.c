@@ -56,7 +56,7 @@ apr_status_t hp_birth_look(hp_birth_facts_t *pfacts, pid_t pid)
 /* Nothing is reaped between the message and this look, so the pid still means its sender, or nobody. */
 static const char *objection(const hp_birth_t *birth, const struct ucred *who)
 {
-    hp_birth_facts_t facts;
+    hp_birth_facts_t facts = {0};
 
     if (who->pid <= 1 || hp_birth_look(&facts, who->pid) != APR_SUCCESS)
         return "it has ended again";

@@ -569,7 +569,7 @@ int hp_watchdog_run(const char *state)
     if (rv != APR_SUCCESS)
         return give_up(reason);
     w->doors.instance = w->instance;
-    if (APR_SUCCESS != (rv = hp_doors_open(&w->doors, w->settings, p, &reason)))
+    if (APR_SUCCESS != hp_doors_open(&w->doors, w->settings, p, &reason))
         return give_up(reason);
     w->apps = hp_apps_create(w->loop, w->instance, w->self.path, geteuid() == 0 ? w->core_uid : (uid_t)-1, w->core_gid, p);
     hp_apps_settings(w->apps, w->settings_bytes, w->settings_len);

@@ -178,13 +178,14 @@ sub symlink {
     system('chown', '-h', $h->app_user, "$root/current") == 0 or die;
     $h->start(conf => "DocumentRoot $root/current/public\nPassengerMinInstances 2\nPassengerMaxPoolSize 2");
     is version($h), 'release1', 'the first release';
+    wait_for { $h->apps == 2 } 'two processes';
+    my %old = map { ($_ => 1) } $h->apps;
     CORE::symlink "releases/2", "$root/next" or die $!;
     system('chown', '-h', $h->app_user, "$root/next") == 0 or die;
     rename "$root/next", "$root/current" or die $!;
     touch("$root/current/tmp/restart.txt");
     soon { version($h) eq 'release2' } 'the second, after a restart', 8;
-    my %pid;
-    soon { $pid{ $h->get('/')->body }++; my @now = $h->apps; @now == 2 && !grep { /release1/ } keys %pid } '... and for good', 8;
+    soon { my @now = $h->apps; @now == 2 && !grep { $old{$_} } @now } '... and for good', 20;
     kill KILL => ($h->apps)[0];
     $h->expect_log(qr/PSG0102: app\.exited/);
     for (1 .. 20) { is version($h), 'release2', 'what replaces a killed process is the second' or last }
