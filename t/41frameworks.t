@@ -1,4 +1,4 @@
-# Flask, Django and Starlette as Debian packages them: unmodified applications, each behind a virtual host; Django also as ASGI.
+# Flask, Django and Starlette as Debian packages them: unmodified applications, each behind a virtual host; Django also as ASGI, and from a preloader.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -185,7 +185,13 @@ for my $mpm (Harness->mpms) {
         'templates/index.html' => '<p>Django, as {{ host }}, {{ url }}', 'db/empty' => '', 'public/style.css' => 'css',
         'passenger_wsgi.py' => "from site1.asgi import application\n",
     });
-    my $conf = join '', map { <<"END" } sort keys %root;
+    # The same from a preloader, which has imported all of Django before it forks. Of that nothing is Apache's: one MPM.
+    my @smart = $mpm eq (Harness->mpms)[0] ? qw(django django-asgi) : ();
+    for my $name (@smart) {
+        $root{"smart-$name"} = "$root{$name}-smart";
+        system('cp', '-a', $root{$name}, $root{"smart-$name"}) == 0 or die 'cp';
+    }
+    my $conf = join '', "PassengerMaxPoolSize 20\n", map { <<"END" . ($_ =~ /^smart/ ? "    PassengerSpawnMethod smart\n    PassengerMinInstances 2\n</VirtualHost>\n" : "</VirtualHost>\n") } sort keys %root;
 <VirtualHost *>
     ServerName $_
     DocumentRoot $root{$_}/public
@@ -195,13 +201,17 @@ for my $mpm (Harness->mpms) {
         PassengerBaseURI /below/$_
         PassengerAppRoot $root{$_}
     </Location>
-</VirtualHost>
 END
     $h->start(conf => $conf);
     $h->allow_log(qr/App \d+/);
     for my $name (grep { $_ ne 'starlette' } sort keys %root) {
         subtest "$mpm: $name" => sub { pages($h, $name, '') };
         subtest "$mpm: $name below a path" => sub { pages($h, $name, "/below/$name") };
+    }
+    for my $name (map { "smart-$_" } @smart) {
+        soon { 3 == grep { $_->{cwd} eq $root{$name} && $_->{ppid} == $h->watchdog } $h->processes } "$name: a preloader and two processes", 20;
+        is scalar(() = $h->log_text =~ /PSG1300: .* of \Q$root{$name}\E: /g), 1, '... of one start';
+        is $h->get('/database', Host => $name)->body, 42, "$name: its database";
     }
     is $h->get('/database', Host => 'django')->body, 42, "$mpm: Django's database";
     is $h->post('/guarded', 'a=b', Host => 'django', 'Content-Type' => 'application/x-www-form-urlencoded')->status, 403, "$mpm: Django's CSRF check";
@@ -240,7 +250,7 @@ sub starlette_pages {
 sub pages {
     my ($h, $name, $base) = @_;
     my @to = (Host => $name);
-    $name =~ s/-asgi//;
+    $name =~ s/-asgi|smart-//g;
     my $r = $h->get("$base/", @to);
     is $r->status, 200, 'a page' or diag $r->body, $h->log_text;
     like $r->body, qr/\Q$name\E/i, '... that knows its host';

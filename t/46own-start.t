@@ -163,7 +163,7 @@ sub rights {
     my $h = Harness->new(mpm => $mpm);
     my ($owner, $other) = map { $h->app_user($_) } 0, 1;
     my $command = file(app_start_command => 'python3 server.py');
-    my %app = map { ($_ => { 'Passengerfile.json' => $command }) } qw(private theirs link roots open granted mine);
+    my %app = map { ($_ => { 'Passengerfile.json' => $command }) } qw(private theirs link roots open grouped granted mine);
     $app{hidden} = { 'Passengerfile.json' => file(port => 1), 'passenger_wsgi.py' => wsgi() };
     my $conf = hosts($h, { granted => "PassengerUser $other", mine => "PassengerUser $owner" }, %app);
     my $root = "$h->{root}/apps";
@@ -176,9 +176,13 @@ sub rights {
     system('chown', '-h', $owner, "$root/link/Passengerfile.json");
     # root's own, where everybody may read; and in a folder where others may write.
     $h->own("$root/roots", 'root');
-    $h->own("$root/open", 'root');
-    $h->own("$root/open/Passengerfile.json", $owner);
-    chmod 0777, "$root/open";
+    my %mode = (open => 0777, grouped => 0775);
+    for my $name (sort keys %mode) {
+        $h->own("$root/$name", 'root');
+        chown -1, scalar(getgrnam $owner), "$root/$name";
+        $h->own("$root/$name/Passengerfile.json", $owner);
+        chmod $mode{$name}, "$root/$name";
+    }
     $h->start(conf => "PassengerDefaultUser nobody\nPassengerMaxPoolSize 20\n$conf");
     my $user = sub { my $r = $h->get('/', Host => $_[0]); $r->status == 200 ? scalar getpwuid $r->json->{uid} : $r->status };
     is $user->('private'), $owner, 'one that only its owner may read is run';
@@ -186,7 +190,7 @@ sub rights {
     is $user->('roots'), 'nobody', 'root\'s own is run, but not by root';
     is $h->get('/', Host => 'hidden')->json->{kind}, 'python', 'where Apache cannot read it startup files are looked for';
     $h->allow_log(qr/PSG0113: spawn\.failed/);
-    my %says = (theirs => qr/not clear whose application/, link => qr/belongs to uid \d+, but the application runs as uid \d+/, open => qr/others than root may write/,
+    my %says = (theirs => qr/not clear whose application/, link => qr/belongs to uid \d+, but the application runs as uid \d+/, open => qr/everybody may write into its folder/, grouped => qr/others than root may write/,
         granted => qr/start command of \S+granted was not run: .*belongs to uid/);
     for my $name (sort keys %says) {
         is $user->($name), 500, "$name: refused";
@@ -249,15 +253,63 @@ END
     is getpwuid($seen->{uid} // 0), $h->app_user, '... as its owner' unless $>;
 }
 
+sub listener {
+    return <<'END';
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int s = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (argc != 2 || strlen(argv[1]) >= sizeof sa.sun_path)
+        return 1;
+    strcpy(sa.sun_path, argv[1]);
+    if (bind(s, (struct sockaddr *)&sa, sizeof sa) || listen(s, 10))
+        return 2;
+    for (;;) {
+        char text[65536];
+        int fd = accept(s, NULL, NULL);
+        ssize_t n = read(fd, text, sizeof text - 1);
+        if (n > 0)
+            dprintf(fd, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nin C, as %.*s\n", (int)strcspn(text, " "), text);
+        close(fd);
+    }
+}
+END
+}
+
 # Programs that listen in other ways, stay in the background, or bring workers of their own.
 sub servers {
     my $h = Harness->new(mpm => $mpm);
     my $v6 = slurp('/proc/net/if_inet6') =~ /^0{31}1 /m;
     my %command = (any => 'python3 server.py x 0.0.0.0', daemon => 'python3 server.py daemon >/dev/null 2>&1 & exit 0', dies => 'echo no licence >&2; exit 4');
+    # Two workers of a cluster, and an application that takes its time to load.
+    $command{puma} = 'exec puma --workers 2 --threads 1:2 --preload --bind "unix://$PASSENGER_SOCKET" --environment production' if grep { -x "$_/puma" } qw(/usr/local/bin /usr/bin);
+    $command{static} = './listen "$PASSENGER_SOCKET"';
     $command{gunicorn} = 'gunicorn --workers 2 --bind "127.0.0.1:$PORT" web:application' if grep { -x "$_/gunicorn" } qw(/usr/local/bin /usr/bin);
     my %app = map { ($_ => { 'Passengerfile.json' => file(app_start_command => $command{$_}), 'web.py' => wsgi() }) } keys %command;
-    $h->start(conf => "PassengerMaxPoolSize 20\nPassengerStartTimeout 20\n" . hosts($h, {}, %app));
+    $app{puma}{'config.ru'} = "IO.select(nil, nil, nil, 3)\nrun lambda { |env| [200, { 'content-type' => 'text/plain' }, [\"puma, \#{Process.pid} of \#{Process.ppid}\"]] }\n" if $app{puma};
+    $app{static}{'listen.c'} = listener();
+    my $conf = hosts($h, {}, %app);
+    my $static = "$h->{root}/apps/static/listen";
+    is system("gcc -static -o $static $static.c"), 0, 'a program without libraries';
+    $h->own("$h->{root}/apps/static", $h->app_user);
+    $h->start(conf => "PassengerMaxPoolSize 20\nPassengerStartTimeout 30\n$conf");
     is $h->get('/', Host => 'any')->status, 200, 'on all addresses';
+    is $h->get('/x', Host => 'static')->body, "in C, as GET\n", '... which listens at a unix socket';
+    SKIP: {
+        skip 'there is no puma', 4 unless $command{puma};
+        my @answers = map { $h->client(timeout => 40)->get('/', Host => 'puma')->body } 1 .. 3;
+        is scalar(grep { /^puma, \d+ of \d+$/ } @answers), 3, 'a cluster of puma, which takes seconds to start' or diag @answers, $h->log_text;
+        my ($old) = $answers[0] =~ /of (\d+)/;
+        ok((grep { $_ == $old } $h->apps), '... whose master is the process');
+        spew("$h->{root}/apps/puma/tmp/restart.txt", '');
+        soon { my $r = $h->get('/', Host => 'puma'); $r->status == 200 && $r->body !~ /of $old$/ } 'another follows', 30;
+        soon { !Proc::alive($old) && !grep { $_->{ppid} == $old } Proc::all() } '... which leaves no worker of the first', 20;
+    }
     SKIP: {
         skip 'there is no gunicorn', 3 unless $command{gunicorn};
         is $h->get('/', Host => 'gunicorn')->json->{kind}, 'python', 'gunicorn';

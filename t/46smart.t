@@ -58,8 +58,8 @@ my @languages = grep { $source{$_} } 'python', $ruby ? 'ruby' : ();
 sub code { my ($language, $version, $more) = @_; ($source{$language}[0] => ($more // '') . "VERSION = '$version'\n$source{$language}[1]") }
 
 my %part = (share => \&share, restarts => \&restarts, crash => \&crash, cores => \&cores, idle => \&idle, obstacles => \&obstacles, liars => \&liars,
-    threads => \&threads, events => \&events);
-for my $part (qw(share restarts crash cores idle)) {
+    threads => \&threads, events => \&events, watchdogs => \&watchdogs);
+for my $part (qw(share restarts crash cores watchdogs idle)) {
     next if $ENV{PART} && $ENV{PART} ne $part;
     for my $language (@languages) { subtest "$part: $language" => sub { $part{$part}->($language) } }
 }
@@ -250,6 +250,26 @@ sub cores {
     $h->allow_log(qr/PSG0102: app.exited: process $before[0] /);
     soon { answer($h); my @now = ready($h); @now == 2 && !grep { $_ == $before[0] } @now } '... which goes on forking', 20;
     is scalar(() = $h->log_text =~ /loaded by/g), 1, '... what was loaded once';
+}
+
+# Who forks and who was forked end with the watchdog, whoever started them; the request in progress is finished.
+sub watchdogs {
+    my ($language) = @_;
+    my $h = serve($language, conf => "PassengerMinInstances 2\n");
+    soon { ready($h) == 2 } 'two processes', 20;
+    my ($watchdog, @old) = ($h->watchdog, preloader($h), ready($h));
+    my $c = $h->client(timeout => 30);
+    my $wait = "(__import__('os').write(1,b'it+waits\\n'),__import__('select').select([],[],[],2))";
+    $c->write_request('GET', '/?' . ($language eq 'python' ? $wait : "begin;STDOUT.syswrite(%q(it+waits).concat(10.chr));IO.select(nil,nil,nil,2);end"), Connection => 'close');
+    $h->expect_log(qr/output: it waits/);
+    $h->allow_log('PSG0164', qr/\[\w+:\w+\].*(?:watchdog|helper|instance)/i, qr/App \d+/);
+    kill KILL => $watchdog;
+    is $c->read_response('GET')->status, 200, 'the request in progress is finished, though the watchdog was killed';
+    soon { !grep { Proc::alive($_) } @old } 'its preloader and its processes end', 20;
+    soon { $h->get('/')->status == 200 && preloader($h) && ready($h) == 2 } 'the next watchdog has others', 30;
+    isnt $h->watchdog, $watchdog, '... of its own';
+    my %new = map { $_ => 1 } preloader($h), ready($h);
+    ok !(grep { $new{$_} } @old), '... none of them an orphan that it has found';
 }
 
 sub idle {
