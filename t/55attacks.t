@@ -150,6 +150,9 @@ sub inside {
 
     $h->expect_log(qr/PSG2101: admin\.refused: uid $eve_uid asked to restart .*, which is somebody else's: nothing was done/, 'who asked for what is another\'s');
 
+    is $run->("import struct\nresult = attempt(lambda: connect('$admin').sendmsg([b'GET /pool.json HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'], [(socket.SOL_SOCKET, 2, struct.pack('iii', $_->[0], $_->[1], $_->[1]))]))"),
+        'refused', "credentials of $_->[2] with a question" for [1, 0, 'root'], [$pid, $alice_uid, 'alice'];
+
     # Files.
     is $run->("result = attempt(lambda: read('$shop/$_'))"), 'refused', "alice's $_" for qw(secret.env own.log passenger.json);
     is $run->("result = attempt(lambda: os.utime('$shop/tmp/restart.txt'))"), 'refused', 'restart.txt of alice\'s';
