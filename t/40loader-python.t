@@ -28,6 +28,29 @@ assert 'imp' not in [alias.name for node in ast.walk(ast.parse(source)) if isins
 END
 }
 
+# An older Python must be able to read the file, for one sentence.
+SKIP: {
+    skip 'no lib2to3, which knows the syntax of Python 2', 1 if system("$python -W ignore -c 'import lib2to3.pgen2.driver' 2>/dev/null") != 0;
+    is system($python, '-W', 'ignore', '-c', <<'END', $loader), 0, 'the loader is Python 2 by its syntax';
+import sys
+from lib2to3 import pygram, pytree
+from lib2to3.pgen2 import driver
+driver.Driver(pygram.python_grammar, convert=pytree.convert).parse_file(sys.argv[1])
+END
+}
+{
+    open my $out, '-|', $python, '-c', <<'END', $loader or die "$python: $!";
+import sys
+sys.version_info, sys.version = (2, 7, 18, 'final', 0), '2.7.18 (as if)'
+exec(compile(open(sys.argv[1]).read(), sys.argv[1], 'exec'), {'__name__': '__main__', '__file__': sys.argv[1]})
+END
+    my $said = do { local $/; <$out> };
+    close $out;
+    is $? >> 8, 1, 'an old Python ends at once';
+    is $said, "!> Error\n\nPython 3.6 or newer is needed; " . `$python -c 'import sys; print(sys.executable, end="")'` . " is Python 2.7.18: set PassengerPython to a newer one.\n",
+        '... with one sentence';
+}
+
 # The start, and what a process is given
 
 $app = start(ignore => [qw(HUP USR1 TERM INT)], block => [POSIX::SIGTERM(), POSIX::SIGUSR1()], env => { PASSENGER_GENERATION => 5 });

@@ -530,6 +530,18 @@ for my $name (qw(config.ru app.rb start)) {
     undef $link;
     is ask('/')->{body}, '[]', '.bundle/environment.rb does the same';
     stop($app);
+    for my $first (0, 1) {
+        my %arg = app_with("run lambda { |env| [200, {}, [FIRST.inspect]] }");
+        mkdir "$arg{root}/.bundle";
+        write_file("$arg{root}/.bundle/environment.rb", "FIRST = defined?(Bundler::SETUP_FIRST)\n");
+        # What PassengerPreloadBundler loads, without the gem's own search for versions.
+        mkdir "$arg{root}/$_" for qw(lib lib/bundler);
+        write_file("$arg{root}/lib/bundler/setup.rb", "module Bundler; SETUP_FIRST = 1; end\n");
+        $app = start(%arg, keys => ["preload_bundler: $first"], env => { RUBYLIB => "$arg{root}/lib" });
+        undef $link;
+        is ask('/')->{body}, $first ? '"constant"' : 'nil', $first ? 'PassengerPreloadBundler: bundler/setup comes first' : '... without which it is not loaded';
+        stop($app);
+    }
     $app = start(app_with("pid = fork\npid ? Process.wait(pid) : puts('the child')\n$hello"));
     undef $link;
     is_answer(ask('/'), 200, "hello world\n", 'length', 'a fork while loading');
