@@ -32,6 +32,7 @@
 #endif
 
 #define GLANCE_MS   4                      /* is waited in the thread, since most of what is waited for comes at once */
+#define STAY        apr_time_from_msec(50) /* may be waited in the thread in all, where threads are plenty: to park costs more than to wait */
 #define SOON        apr_time_from_msec(20) /* a request that came back within this time may glance again */
 #define TICK_MAX    apr_time_from_sec(1)
 #define SPARE_FDS   64                     /* Apache ends a child that can't accept for want of descriptors, so parking leaves it some */
@@ -44,6 +45,7 @@ typedef struct park_t {
     mp_handler_call_t *call; /* the parked request; NULL: none */
     int nested;              /* the other process_connection hooks run below ours */
     int eager;               /* glance before parking */
+    apr_time_t stay_until;   /* by STAY; 0: the request has not waited yet */
     int place;               /* the epoll descriptor, or -1 */
     int client_fd;           /* what the socket contained; valid while parked */
     int parked;              /* the socket contains `place` */
@@ -62,8 +64,9 @@ struct mp_park_lot_t {
     apr_interval_time_t tick;
     apr_thread_t *clock;
     apr_thread_cond_t *changed;
-    int closing;      /* the child ends */
-    int open, waking; /* atomic: there has been a connection; the listener has been woken and not answered yet */
+    int closing;              /* the child ends */
+    int staying, staying_max; /* atomic: threads in which requests wait by STAY; half of all */
+    int open, waking;         /* atomic: there has been a connection; the listener has been woken and not answered yet */
 };
 
 static apr_status_t close_bell(void *lot)
@@ -145,7 +148,7 @@ static apr_status_t stop_clock(void *baton)
 mp_park_lot_t *mp_park_lot_create(apr_pool_t *pchild, server_rec *s)
 {
     mp_park_lot_t *lot = apr_pcalloc(pchild, sizeof(*lot));
-    int can = 0;
+    int can = 0, threads = 0;
     struct rlimit nofile;
 
     if (!mp_conf_global()->async_requests || ap_mpm_query(AP_MPMQ_CAN_WAITIO, &can) != APR_SUCCESS || !can)
@@ -157,6 +160,8 @@ mp_park_lot_t *mp_park_lot_create(apr_pool_t *pchild, server_rec *s)
     lot->fd_limit = INT_MAX;
     if (getrlimit(RLIMIT_NOFILE, &nofile) == 0 && nofile.rlim_cur < INT_MAX)
         lot->fd_limit = (int) nofile.rlim_cur - SPARE_FDS;
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    lot->staying_max = threads / 2;
     lot->tick = choose_tick(s);
     TAILQ_INIT(&lot->parked);
     if (apr_thread_mutex_create(&lot->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS ||
@@ -252,21 +257,43 @@ static apr_status_t on_request_gone(void *baton)
     return APR_SUCCESS;
 }
 
+/* What is left of STAY. Clients have none, because a few slow ones would be enough to hold all the threads that there are for it. */
+static int stay_ms(park_t *park)
+{
+    apr_time_t now;
+
+    if (park->want.deadline)
+        return 0;
+    now = ag_clock_now();
+    if (!park->stay_until)
+        park->stay_until = now + STAY;
+    return park->stay_until > now ? (int) apr_time_as_msec(park->stay_until - now) : 0;
+}
+
 /* Waits a little in the thread. 1: something came. */
 static int glance(park_t *park, mp_handler_call_t *call)
 {
     const mp_link_want_t *want = &park->want;
-    mp_link_wait_t news;
+    mp_link_wait_t news = MP_LINK_TIMEOUT;
+    int ms;
 
     if (want->pause) {
         mp_link_pause(want->pause);
         return 1;
     }
-    /* Who receives has waited already. */
-    if (!park->eager || (!want->deadline && want->link_events == POLLIN))
+    if (!park->eager)
         return 0;
-    news = mp_link_wait(want, GLANCE_MS);
-    mp_handler_hear(call, news);
+    ms = stay_ms(park);
+    if (__atomic_add_fetch(&park->lot->staying, 1, __ATOMIC_RELAXED) > park->lot->staying_max)
+        ms = 0;
+    /* Who receives has waited already. */
+    if (ms < GLANCE_MS && (want->deadline || want->link_events != POLLIN))
+        ms = GLANCE_MS;
+    if (ms) {
+        news = mp_link_wait(want, ms);
+        mp_handler_hear(call, news);
+    }
+    __atomic_sub_fetch(&park->lot->staying, 1, __ATOMIC_RELAXED);
     return news != MP_LINK_TIMEOUT;
 }
 
@@ -304,6 +331,7 @@ int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_
     if (rc != OK)
         return rc;
     park->eager = 1;
+    park->stay_until = 0;
     if (!advance(park, call))
         return mp_handler_result(call);
     park->r = r;
