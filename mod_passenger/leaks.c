@@ -11,6 +11,7 @@
 
 typedef struct {
     int folder, top, whole; /* whole: the head is all of the name */
+    const char *letter;     /* the head's first, or the tail's last where there is no head */
     const char *kind, *head, *tail;
     apr_size_t head_len, tail_len;
 } row_t;
@@ -19,7 +20,7 @@ typedef struct {
 #define ANY 0
 #define ROW(is_folder, is_whole, where, of, begin, end)                                                                                    \
     {.folder = is_folder, .whole = is_whole, .top = where, .kind = of, .head = begin, .tail = end, .head_len = sizeof(begin) - 1,           \
-     .tail_len = sizeof(end) - 1},
+     .tail_len = sizeof(end) - 1, .letter = sizeof(begin) > 1 ? (begin) : (end) + sizeof(end) - 2},
 #define FILE(where, kind, name)          ROW(0, 1, where, kind, name, "")
 #define FILES(where, kind, begin, end)   ROW(0, 0, where, kind, begin, end)
 #define FOLDER(where, kind, name)        ROW(1, 1, where, kind, name, "")
@@ -32,9 +33,6 @@ static const row_t rows[] = {
 static int matches(const row_t *row, const char *name, apr_size_t len)
 {
     if (len < row->head_len + row->tail_len || (row->whole && len != row->head_len))
-        return 0;
-    /* Almost always the first or last letter says no. */
-    if (row->head_len ? apr_tolower(*name) != *row->head : apr_tolower(name[len - 1]) != row->tail[row->tail_len - 1])
         return 0;
     return strncasecmp(name, row->head, row->head_len) == 0 && strncasecmp(name + len - row->tail_len, row->tail, row->tail_len) == 0;
 }
@@ -54,10 +52,13 @@ static int listed(const char *path, const char *kind)
         path++;
     for (; *path; top = 0) {
         apr_size_t len = strcspn(path, "/"), i;
+        int folder = path[len] == '/', first = apr_tolower(*path), last = apr_tolower(path[len - 1]);
 
         for (i = 0; i < AG_LEN(rows); i++) {
-            if (rows[i].folder == (path[len] == '/') && (!kind || ((top || !rows[i].top) && concerns(&rows[i], kind))) &&
-                matches(&rows[i], path, len))
+            /* Almost always the first or last letter says no. */
+            if (rows[i].folder != folder || *rows[i].letter != (rows[i].head_len ? first : last))
+                continue;
+            if ((!kind || ((top || !rows[i].top) && concerns(&rows[i], kind))) && matches(&rows[i], path, len))
                 return 1;
         }
         path += len;

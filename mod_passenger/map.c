@@ -399,7 +399,7 @@ int mp_map_looks_like_startup(const request_rec *r)
     apr_size_t i;
 
     for (i = 0; i < AG_LEN(kinds); i++) {
-        if (strcmp(name, kinds[i].startup) == 0 && (kinds[i].is_folder != ONLY_NAMED || o->app_type))
+        if (*name == *kinds[i].startup && strcmp(name, kinds[i].startup) == 0 && (kinds[i].is_folder != ONLY_NAMED || o->app_type))
             return 1;
     }
     if (o->enabled && is_php(o) && mp_script_is_source(name))
