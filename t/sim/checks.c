@@ -202,16 +202,19 @@ void sim_checks_fast(void)
     for (int i = 0; i < sim.ngroups; i++) {
         sim_group_t *group = &sim.groups[i];
         const sim_process_t *process;
-        int usable = 0, away = 0;
+        int usable = 0, away = 0, ready = 0;
         notice(group);
         TAILQ_FOREACH(process, &group->known, entry)
         {
             usable += process->core && hp_process_free(process->core);
+            ready += process->core && process->core->state == HP_PROCESS_READY;
             away += process->core && process->core->state == HP_PROCESS_READY && process->core->oob >= HP_PROCESS_OOB_CLEARING;
             MUST(!process->core || process->core->in_flight == process->in_flight, "process %d has %d requests, and counts %d",
                  (int)process->id, process->in_flight, process->core->in_flight);
         }
         MUST(away <= 1, "%d processes of %s work out of band", away, group->name);
+        if (!group->taken || ready - away <= group->taken->options->min_instances)
+            group->few_since = sim.now;
         usable = usable && group->queued ? sim_visitors_servable(group) : 0;
         group->free_since = !usable ? 0 : group->free_since ? group->free_since : pace;
         group->crowd_since = !usable || group->queued <= 2 ? 0 : group->crowd_since ? group->crowd_since : pace;
@@ -239,7 +242,8 @@ static void check_process(hp_process_t *process, void *baton)
 
     look->n++;
     look->ready += process->state == HP_PROCESS_READY;
-    look->newest += process->state == HP_PROCESS_READY && process->generation == look->generation && process->oob < HP_PROCESS_OOB_CLEARING;
+    look->newest +=
+        process->state == HP_PROCESS_READY && process->generation == look->generation && process->oob < HP_PROCESS_OOB_CLEARING;
     MUST(known && known->known && &sim.groups[known->group] == look->group, "%s lists process %d, which is not its own",
          look->group->name, (int)process->id);
     MUST(hp_process_find(&sim.ctx, process->id) == process, "process %d is not found by its number", (int)process->id);
@@ -254,7 +258,9 @@ static void check_process(hp_process_t *process, void *baton)
 static void check_idle(hp_process_t *process, void *baton)
 {
     const look_t *look = baton;
-    apr_time_t since = process->last_used, limit = apr_time_from_sec(sim.settings->pool_idle_time) + 16 * SECOND;
+    const sim_process_t *known = sim_watchdog_find(process->id);
+    apr_time_t since = process->last_used > known->worked ? process->last_used : known->worked,
+               limit = apr_time_from_sec(sim.settings->pool_idle_time) + 16 * SECOND;
 
     if (!hp_process_free(process) || process->in_flight > 0 || !look->group->taken || sim.settings->pool_idle_time == 0)
         return;

@@ -70,6 +70,7 @@ void hp_app_link_close(hp_app_link_t **plink)
     if (!work)
         return;
     process = work->link.process;
+    work->at->worked = sim.now;
     forget(work);
     process->nlinks--;
     hp_process_release(process);

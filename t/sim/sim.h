@@ -75,7 +75,7 @@ typedef struct sim_process_t {
     int in_flight, idle_links; /* by our account */
     int ready;   /* was seen ready */
     uint32_t sticky;
-    apr_time_t ordered;
+    apr_time_t ordered, worked; /* out of band, the last time */
     void *spec, *note;
     apr_size_t spec_len, note_len;
     char *pipe; /* what it wrote and nobody has read */
