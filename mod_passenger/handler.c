@@ -511,6 +511,8 @@ int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)
     want->client_fd = !call->client_events ? -1 : step == WANT_EITHER ? call->upgrade.client_fd : call->client_fd;
     want->client_events = call->client_events;
     want->deadline = step == WANT_CLIENT ? call->deadline : 0;
+    if (step == WANT_EITHER)
+        mp_upgrade_look(&call->upgrade, want);
     return 1;
 }
 

@@ -1,5 +1,6 @@
 #include "mod_passenger/upgrade.h"
 
+#include "apr-glue/clock.h"
 #include "mod_passenger/calm.h"
 
 #include <apr_portable.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <util_filter.h>
 
+#define LOOK  apr_time_from_sec(1)
 #define PIECE (32 * 1024) /* with what may be left of the one before, less than Apache's core keeps for a client without waiting */
 
 /* Protocols of the connection, which is Apache's, not an application's. An application that took up one of these could be sent requests that
@@ -37,13 +39,22 @@ static int is_one_protocol(const char *value)
     return name > 0 && strlen(value) <= 64 && !value[name + (version ? version + 1 : 0)] && !is_of_the_connection(value, name);
 }
 
-/* There is none of its own for a stream of HTTP/2. */
+/* Where to wait for the client: its socket, or for a stream of HTTP/2 the pipe with which mod_http2 tells of input. -1: none comes. */
 static int descriptor_of(conn_rec *c)
 {
-    apr_socket_t *sock = c->master ? NULL : ap_get_conn_socket(c);
-    apr_os_sock_t fd = -1;
+    apr_os_sock_t sock = -1;
+    apr_pollfd_t poll;
+    apr_os_file_t file = -1;
 
-    return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS ? fd : -1;
+    if (!c->master)
+        return ap_get_conn_socket(c) && apr_os_sock_get(&sock, ap_get_conn_socket(c)) == APR_SUCCESS ? sock : -1;
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 129)
+    memset(&poll, 0, sizeof(poll));
+    if (ap_get_pollfd_from_conn(c, &poll, NULL) == APR_SUCCESS && poll.desc_type == APR_POLL_FILE &&
+        apr_os_file_get(&file, poll.desc.f) == APR_SUCCESS)
+        return file;
+#endif
+    return -1;
 }
 
 const char *mp_upgrade_wanted(request_rec *r)
@@ -52,7 +63,8 @@ const char *mp_upgrade_wanted(request_rec *r)
 
     if (!upgrade || r->main || r->status != HTTP_OK || r->proto_num < HTTP_VERSION(1, 1) || strcmp(r->method, "GET") != 0)
         return NULL;
-    if (apr_table_get(r->headers_in, "Transfer-Encoding") || (length && strcmp(length, "0") != 0))
+    /* mod_http2 says of each stream without a length that it is chunked. */
+    if ((apr_table_get(r->headers_in, "Transfer-Encoding") && !r->connection->master) || (length && strcmp(length, "0") != 0))
         return NULL;
     if (!ap_find_token(r->pool, apr_table_get(r->headers_in, "Connection"), "upgrade") || !is_one_protocol(upgrade))
         return NULL;
@@ -61,12 +73,25 @@ const char *mp_upgrade_wanted(request_rec *r)
 
 int mp_upgrade_refuse(request_rec *r)
 {
-    const char *upgrade = r->connection->master ? apr_table_get(r->headers_in, "Upgrade") : NULL;
-
-    if (!upgrade)
+    if (!r->connection->master || r->main || r->prev || !apr_table_get(r->headers_in, "Upgrade") || mp_upgrade_wanted(r))
         return OK;
-    MP_RLOG(APLOG_INFO, 0, r, "PSG1601", "a WebSocket over HTTP/2 is refused: with H2WebSockets off, clients open a connection in HTTP/1.1 for it");
-    return HTTP_NOT_IMPLEMENTED;
+    MP_RLOG(APLOG_INFO, 0, r, "PSG1601", "a WebSocket over HTTP/2 is refused: the client's half of its stream has ended already, or has a length");
+    return HTTP_BAD_REQUEST;
+}
+
+/* mod_http2 (h2_c2.c, 2.4.58 and later) lets the input of such a stream end at once, for the sake of the request, which has no body; what comes from
+ * the client begins behind that end. Nothing else is read here, whether somebody has read that far or not. */
+static void end_request(request_rec *r)
+{
+    apr_bucket_brigade *bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    int ended = 0;
+
+    r->expecting_100 = 0;
+    while (!ended && ap_get_brigade(r->input_filters, bb, AP_MODE_READBYTES, APR_BLOCK_READ, PIECE) == APR_SUCCESS && !APR_BRIGADE_EMPTY(bb)) {
+        ended = APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(bb));
+        apr_brigade_cleanup(bb);
+    }
+    apr_brigade_destroy(bb);
 }
 
 void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag_http_head_t *head, apr_size_t head_len)
@@ -76,6 +101,7 @@ void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag
 
     memset(u, 0, sizeof(*u));
     u->r = r;
+    u->stream = c->master != NULL;
     u->up = apr_brigade_create(r->pool, c->bucket_alloc);
     u->down = apr_brigade_create(r->pool, c->bucket_alloc);
     u->client_fd = descriptor_of(c);
@@ -89,6 +115,8 @@ void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag
     apr_table_setn(r->headers_out, "Connection", "Upgrade");
     link->at += head_len;
     c->keepalive = AP_CONN_CLOSE;
+    if (u->stream)
+        end_request(r);
     r->status = HTTP_SWITCHING_PROTOCOLS;
     r->status_line = ap_get_status_line(r->status);
     ap_send_interim_response(r, 1);
@@ -190,13 +218,14 @@ static apr_status_t pass(mp_upgrade_t *u, const char *data, apr_size_t len)
     conn_rec *c = u->r->connection;
     apr_status_t rv;
 
-    mp_calm_begin(u->r);
+    if (!u->stream)
+        mp_calm_begin(u->r);
     APR_BRIGADE_INSERT_TAIL(u->down, apr_bucket_transient_create(data, len, c->bucket_alloc));
     APR_BRIGADE_INSERT_TAIL(u->down, apr_bucket_flush_create(c->bucket_alloc));
     rv = ap_pass_brigade(c->output_filters, u->down);
     apr_brigade_cleanup(u->down);
     u->r->bytes_sent += (apr_off_t) len;
-    if (rv == APR_SUCCESS)
+    if (rv == APR_SUCCESS && !u->stream)
         rv = mp_calm_push(c);
     return rv == APR_SUCCESS && c->aborted ? APR_ECONNABORTED : rv;
 }
@@ -228,7 +257,7 @@ static apr_status_t down(mp_upgrade_t *u, mp_link_t *link)
     conn_rec *c = u->r->connection;
     apr_status_t rv;
 
-    if (c->data_in_output_filters) {
+    if (c->data_in_output_filters && !u->stream) {
         rv = mp_calm_push(c);
         if (rv != APR_SUCCESS || c->aborted)
             return rv != APR_SUCCESS ? rv : APR_ECONNABORTED;
@@ -240,7 +269,7 @@ static apr_status_t down(mp_upgrade_t *u, mp_link_t *link)
     if (!u->link_ended)
         return take_from_link(u, link);
     /* Only TCP can end one half and go on with the other. */
-    if (u->client_ended || u->link_deaf || !is_plain(u) || mp_link_gone(link))
+    if (u->client_ended || u->link_deaf || u->stream || !is_plain(u) || mp_link_gone(link))
         return APR_EOF;
     if (!u->client_told)
         shutdown(u->client_fd, SHUT_WR);
@@ -248,11 +277,21 @@ static apr_status_t down(mp_upgrade_t *u, mp_link_t *link)
     return APR_EAGAIN;
 }
 
+void mp_upgrade_look(const mp_upgrade_t *u, mp_link_want_t *want)
+{
+    if (!u->stream)
+        return;
+    want->client_fd = u->client_fd;
+    want->deadline = ag_clock_now() + LOOK;
+}
+
 apr_status_t mp_upgrade_step(mp_upgrade_t *u, mp_link_t *link)
 {
     apr_status_t sent, got;
 
     u->client_events = u->link_events = 0;
+    if (u->stream && u->r->connection->aborted)
+        return APR_ECONNABORTED;
     sent = up(u, link);
     if (sent != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(sent))
         return sent;

@@ -16,6 +16,7 @@ typedef struct {
     struct iovec vec[MP_UPGRADE_VEC]; /* over what is in `up` */
     int nvec, at;
     int client_fd;
+    int stream; /* of HTTP/2: mod_http2 waits in writes, and does not always tell of a client that is gone */
     int client_ended, link_ended; /* nothing more comes from there */
     int client_told, link_told;   /* the other side's end */
     int link_deaf;                /* nothing more gets there */
@@ -26,7 +27,7 @@ typedef struct {
 /* The protocol that the request asks for, if an application may be asked too; NULL: there is none, and the request is an ordinary one. */
 const char *mp_upgrade_wanted(request_rec *r);
 
-/* OK, or HTTP_NOT_IMPLEMENTED for a WebSocket in a stream of HTTP/2 (RFC 8441), of whose input mod_http2 (2.4.71) says that it has ended. */
+/* OK, or HTTP_BAD_REQUEST for a WebSocket in a stream of HTTP/2 (RFC 8441) that can be none. */
 int mp_upgrade_refuse(request_rec *r);
 
 /* Passes on the head with status 101 that was parsed from the link's input, and consumes it. The client's connection has nothing of HTTP any more,
@@ -36,5 +37,8 @@ void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag
 /* Passes on what there is, as far as each side takes it, without waiting. APR_EAGAIN: wait for the events (those of a side that are 0 mean its end).
  * APR_SUCCESS: there may be more at once. APR_EOF: both sides have ended. Another error: the client is gone. */
 apr_status_t mp_upgrade_step(mp_upgrade_t *u, mp_link_t *link);
+
+/* Has whoever waits for a stream of HTTP/2 look again soon, because mod_http2 (h2_mplx.c) tells nobody that a stream was reset. */
+void mp_upgrade_look(const mp_upgrade_t *u, mp_link_want_t *want);
 
 #endif

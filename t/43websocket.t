@@ -356,23 +356,187 @@ sub restart {
     is_open(ws('asgi', '/echo'), '... and comes again');
 }
 
-# RFC 8441, which mod_http2 knows from 2.4.58 on.
+# RFC 8441, which mod_http2 knows from 2.4.58 on. It has a thread of its own for each stream, so it does not matter which MPM is around it, and Apache
+# allows it with no prefork.
 sub http2 {
-    my $other = Harness->new(modules => ['http2']);
+    my $other = Harness->new(mpm => 'event', modules => [qw(http2 socache_shmcb ssl)]);
     my $app = $other->copy_app('websocket');
-    my $conf = "Protocols h2c http/1.1\nDocumentRoot $app/public\n";
-    my ($status) = $other->configtest("H2WebSockets on\n$conf");
+    my $short = $other->copy_app('websocket', 'short');
+    my ($tls, $off) = map { Harness->free_port } 1, 2;
+    my ($status) = $other->configtest("H2WebSockets on\n");
     plan skip_all => 'mod_http2 has no H2WebSockets' if $status;
-    $other->start(conf => "H2WebSockets on\n$conf");
+    my $out = `openssl req -x509 -newkey rsa:2048 -nodes -keyout $other->{root}/key.pem -out $other->{root}/cert.pem -days 2 -subj /CN=tls 2>&1`;
+    is $?, 0, 'a certificate' or diag $out;
+    $other->allow_log('AH01882', 'AH01906', 'AH01909'); # a newer OpenSSL than mod_ssl's; what it thinks of the certificate
+    $other->start(conf => "Protocols h2 h2c http/1.1\nTimeout 1\nSSLSessionCache shmcb:$other->{root}/run/ssl(65536)\n"
+        . "Listen 127.0.0.1:$tls\nListen 127.0.0.1:$off\n"
+        . "<VirtualHost *>\nServerName x\nH2WebSockets on\nDocumentRoot $app/public\n</VirtualHost>\n"
+        . "<VirtualHost *>\nServerName short\nH2WebSockets on\nDocumentRoot $short/public\nPassengerWebSocketIdleTimeout 2\n</VirtualHost>\n"
+        . "<VirtualHost *:$tls>\nServerName tls\nH2WebSockets on\nDocumentRoot $app/public\nSSLEngine on\nSSLCertificateFile $other->{root}/cert.pem\n"
+        . "SSLCertificateKeyFile $other->{root}/key.pem\n</VirtualHost>\n"
+        . "<VirtualHost *:$off>\nServerName off\nDocumentRoot $app/public\n</VirtualHost>\n");
     spew("$store/http2.js", <<'END');
-const client = require('http2').connect('http://127.0.0.1:' + process.argv[2]);
-client.on('remoteSettings', () => {
-    const fields = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/echo', ':scheme': 'http', ':authority': 'x', 'sec-websocket-version': '13' };
-    const request = client.request(fields);
-    request.on('response', (headers) => { console.log(headers[':status']); client.destroy(); });
-    request.on('error', (error) => { console.log(error.code); client.destroy(); });
+const http2 = require('http2');
+const [urls, name, text] = [process.argv.slice(2, 5), process.argv[5], (data) => Buffer.from(data)];
+const frame = (opcode, data, fin = true) => {
+    const n = data.length, first = opcode | (fin ? 128 : 0), mask = Buffer.from([0x12, 0x34, 0xab, 0xcd]);
+    const head = Buffer.alloc(n < 126 ? 2 : n < 65536 ? 4 : 10);
+    head[0] = first;
+    head[1] = 128 | (n < 126 ? n : n < 65536 ? 126 : 127);
+    if (head.length === 4) head.writeUInt16BE(n, 2);
+    if (head.length === 10) head.writeBigUInt64BE(BigInt(n), 2);
+    const body = Buffer.from(data);
+    for (let i = 0; i < n; i++) body[i] ^= mask[i & 3];
+    return Buffer.concat([head, mask, body]);
+};
+// Resolves with an object: frame() is the next frame as [opcode, data], or ['end'] after all of them; closed resolves with the stream's error code.
+const open = (client, path, authority, options = {}, fields = {}) => new Promise((done) => {
+    const stream = client.request({ ':method': 'CONNECT', ':protocol': 'websocket', ':path': path, ':scheme': 'http', ':authority': authority,
+        'sec-websocket-version': '13', ...fields }, { endStream: false, ...options });
+    const ws = { stream, pieces: [], size: 0, ended: false, wake: () => {} };
+    const more = () => new Promise((wake) => { ws.wake = wake; });
+    ws.take = async (n) => {
+        while (ws.size < n && !ws.ended) await more();
+        if (ws.size < n) return null;
+        const all = Buffer.concat(ws.pieces);
+        ws.pieces = [all.subarray(n)];
+        ws.size -= n;
+        return all.subarray(0, n);
+    };
+    ws.frame = async () => {
+        const head = await ws.take(2);
+        if (!head) return ['end'];
+        let n = head[1];
+        if (n === 126) n = (await ws.take(2)).readUInt16BE(0);
+        else if (n === 127) n = Number((await ws.take(8)).readBigUInt64BE(0));
+        return [head[0] & 15, n ? await ws.take(n) : Buffer.alloc(0)];
+    };
+    ws.send = (...args) => stream.write(frame(...args));
+    ws.closed = new Promise((end) => stream.on('close', () => { ws.ended = true; ws.wake(); end(stream.rstCode); }));
+    ws.listen = () => stream.on('data', (data) => { ws.pieces.push(data); ws.size += data.length; ws.wake(); });
+    stream.on('end', () => { ws.ended = true; ws.wake(); });
+    stream.on('error', (error) => { ws.error = error.code; done(ws); });
+    stream.on('response', (headers) => { ws.status = headers[':status']; ws.headers = headers; done(ws); });
+    if (!options.deaf) ws.listen();
 });
+const get = (client, path, authority) => new Promise((done) => {
+    const stream = client.request({ ':path': path, ':scheme': 'http', ':authority': authority });
+    stream.on('response', (headers) => done(headers[':status']));
+    stream.resume();
+});
+const show = ([opcode, data]) => data === undefined ? opcode : opcode === 8 && data.length > 1 ? '8:' + data.readUInt16BE(0) : opcode + ':' + data;
+const cases = {
+    async echo(client, authority) {
+        const ws = await open(client, '/echo', authority, {}, { 'sec-websocket-protocol': 'chat, superchat' });
+        const said = [ws.status, ws.headers['sec-websocket-protocol'], ws.headers['upgrade'], ws.headers['sec-websocket-accept']];
+        ws.send(1, text('a'));
+        said.push(show(await ws.frame()));
+        ws.send(1, text('b'), false);
+        ws.send(9, text('p'));
+        ws.send(0, text('c'));
+        said.push(show(await ws.frame()), show(await ws.frame()));
+        await new Promise((later) => setTimeout(later, 2500)); // Timeout is 1
+        ws.send(1, text('still'));
+        said.push(show(await ws.frame()));
+        ws.send(8, Buffer.from([3, 232]));
+        said.push(show(await ws.frame()), show(await ws.frame()));
+        ws.stream.end();
+        return said.concat(await ws.closed);
+    },
+    async sizes(client, authority) {
+        const ws = await open(client, '/echo', authority), bad = [];
+        for (const size of [0, 1, 125, 126, 127, 65535, 65536, 1 << 20, 1 << 24]) {
+            const data = Buffer.alloc(size, 'some bytes ');
+            ws.send(2, data);
+            const [opcode, got] = await ws.frame();
+            if (opcode !== 2 || !data.equals(got)) bad.push(size);
+        }
+        ws.stream.close();
+        return ['bad', ...bad];
+    },
+    async others(client, authority) {
+        const all = await Promise.all([1, 2, 3].map(() => open(client, '/echo', authority)));
+        all.forEach((ws, i) => ws.send(1, text(i + '')));
+        const said = await Promise.all(all.map(async (ws) => show(await ws.frame())));
+        said.push(await get(client, '/', authority));
+        all.forEach((ws) => ws.stream.close());
+        return said;
+    },
+    async half(client, authority) {
+        const ws = await open(client, '/echo', authority);
+        ws.stream.end();
+        return [show(await ws.frame()), await ws.closed];
+    },
+    async reset(client, authority) {
+        const ws = await open(client, '/echo', authority);
+        ws.stream.close(http2.constants.NGHTTP2_CANCEL);
+        return [await ws.closed];
+    },
+    async application(client, authority) {
+        const ws = await open(client, '/close?code=4001', authority);
+        return [show(await ws.frame()), (ws.send(8, Buffer.from([15, 161])), show(await ws.frame())), await ws.closed];
+    },
+    async refused(client, authority) {
+        const said = [];
+        for (const path of ['/refuse', '/http', '/fails']) said.push((await open(client, path, authority)).status);
+        said.push((await open(client, '/echo', authority, { endStream: true })).status);
+        said.push((await open(client, '/echo', authority, {}, { ':protocol': 'other' })).status || 501); // mod_http2's
+        return said.concat(await get(client, '/', authority));
+    },
+    async push(client, authority) {
+        const ws = await open(client, '/push', authority);
+        const said = [(await ws.frame())[1].length, (await ws.frame())[1].length];
+        ws.stream.close(http2.constants.NGHTTP2_CANCEL);
+        return said;
+    },
+    async deaf(client, authority) {
+        const ws = await open(client, '/push', authority, { deaf: true });
+        return [ws.status, await get(client, '/', authority), await ws.closed !== 0];
+    },
+    async idle() {
+        const client = http2.connect(urls[0]);
+        const ws = await settled(client).then(() => open(client, '/echo', 'short'));
+        return [show(await ws.frame()), await ws.closed, client.destroy()].slice(0, 2);
+    },
+    async off() {
+        const client = http2.connect(urls[2]);
+        const ws = await settled(client).then(() => open(client, '/echo', 'off'));
+        client.destroy();
+        return [ws.status === 501 || ws.error !== undefined]; // mod_http2 may reset the stream at once
+    },
+    async gone(client, authority) {
+        const other = http2.connect(urls[0]);
+        await settled(other).then(() => open(other, '/echo', authority));
+        other.destroy();
+        return ['left'];
+    },
+};
+const settled = (client) => new Promise((done) => client.on('remoteSettings', done));
+const run = async () => {
+    const client = http2.connect(name.startsWith('tls') ? urls[1] : urls[0], { rejectUnauthorized: false });
+    await settled(client);
+    for (const one of name.split(',').filter((each) => each !== 'tls'))
+        console.log(one + ' ' + (await cases[one](client, name.startsWith('tls') ? 'tls' : 'x')).join());
+    process.exit();
+};
+run().catch((error) => { console.log(error); process.exit(1); });
 END
-    is `timeout 20 node $store/http2.js $other->{port}`, "501\n", 'a WebSocket over HTTP/2 is refused at once';
-    is_open(WS->open($other->client, '/echo'), 'over HTTP/1.1 it is not');
+    my $run = sub { my @out = `timeout 60 node $store/http2.js http://127.0.0.1:$other->{port} https://127.0.0.1:$tls http://127.0.0.1:$off $_[0] 2>&1`; chomp @out; @out };
+    my %want = (
+        echo => '200,chat,,,1:a,10:p,1:bc,1:still,8:1000,end,0', sizes => 'bad', others => '1:0,1:1,1:2,200', half => 'end,0', reset => '8',
+        application => '8:4001,end,0', refused => '403,401,500,400,501,200', push => '65536,65536', deaf => '200,200,true', idle => 'end,0',
+        off => 'true', gone => 'left',
+    );
+    my @all = qw(echo sizes others half reset application refused push deaf idle off gone);
+    for my $one (map { [$_->[0] . ',' . $_->[1], $_->[1]] } ['tls', 'echo,sizes,half,application'], ['', join ',', @all]) {
+        is_deeply [$run->($one->[0] =~ s/^,//r)], [map { "$_ $want{$_}" } split /,/, $one->[1]], "$one->[1], " . ($one->[0] =~ /^tls/ ? 'over TLS' : 'plain');
+    }
+    $other->expect_log(qr/close told: .*'websocket.disconnect', 'code': 4001/, 'the application is told of what the client says');
+    $other->expect_log(qr/RuntimeError: this WebSocket fails/, 'why one was refused');
+    $other->expect_log(qr/PSG1601.*over HTTP\/2/, 'that one was none');
+    soon { my @told = $other->log_text =~ /echo ended: 1006/g; @told >= 8 } 'it learns of each client that left, by whatever way';
+    soon { my @told = $other->log_text =~ /push ended after \d+: OSError/g; @told >= 2 } '... and of those that it still wrote to';
+    my @count = $other->log_text =~ /push ended after (\d+): OSError/g;
+    cmp_ok $_, '<', 1000, '... whose slowness it felt' for @count;
+    is_open(WS->open($other->client, '/echo', Host => 'x'), 'over HTTP/1.1 it is as ever');
 }
