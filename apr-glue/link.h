@@ -45,7 +45,7 @@
 #define AG_LINK_DIGEST "!d"       /* 16 hex digits: which options; see AG_LINK_OPTIONS */
 #define AG_LINK_OPTIONS "!o"      /* base64 of the options' wire form; sent until a response has come on this link for this digest */
 #define AG_LINK_CHUNKED "!c"      /* flag: the body is chunked on the link */
-#define AG_LINK_AUTHOR "!a"       /* decimal: the user whose .htaccess file says something about the application; absent: nobody's does */
+#define AG_LINK_AUTHOR "!a"       /* decimal: the user whose .htaccess file, or link, says something about the application; absent: nobody's */
 #define AG_LINK_UPGRADE "!u"      /* flag: the client asks to go on in the protocol of the application's pair HTTP_UPGRADE */
 #define AG_LINK_ENV_AT "!e"       /* decimal: bytes of the application's pairs before those that administrators set (SetEnv); absent: none */
 

@@ -1,6 +1,6 @@
 #include "helper/command.h"
+#include "apr-glue/path.h"
 #include "apr-glue/text.h"
-#include "helper/path.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -71,7 +71,7 @@ static const char *const *configured(const hp_command_facts_t *facts, const char
 static const char *foreign_hand(const hp_command_facts_t *facts, apr_pool_t *p)
 {
     const char *root = facts->spec->app_root;
-    hp_path_t way;
+    ag_path_t way;
     apr_status_t rv;
 
     if (!facts->switched)
@@ -79,7 +79,7 @@ static const char *foreign_hand(const hp_command_facts_t *facts, apr_pool_t *p)
     if (facts->file->owner != facts->uid && facts->file->owner != 0)
         return apr_psprintf(p, "%s/" AG_APPFILE_NAME " belongs to uid %lu, but the application runs as uid %lu: let both be one user", root,
                             (unsigned long)facts->file->owner, (unsigned long)facts->uid);
-    rv = hp_path_walk(&way, root, HP_PATH_FOLLOW, p);
+    rv = ag_path_walk(&way, root, AG_PATH_FOLLOW, p);
     if (rv != APR_SUCCESS)
         return apr_psprintf(p, "the folder %s cannot be looked at: %s", root, ag_text_error(p, rv));
     if (way.st.st_uid != facts->uid && way.st.st_uid != 0)
@@ -149,11 +149,11 @@ static const char *settings_file(const hp_command_facts_t *facts, const char **p
 {
     const char *named = facts->spec->options->meteor_app_settings, *root = facts->spec->app_root;
     const char *path = named[0] == '/' ? named : apr_pstrcat(p, root, "/", named, NULL);
-    hp_path_t way;
+    ag_path_t way;
     int fd;
 
     if (facts->switched && !ag_settings_granted(facts->settings, "meteor_app_settings", named, root) &&
-        (hp_path_walk(&way, path, HP_PATH_FOLLOW, p) != APR_SUCCESS || hp_path_foreign(&way, facts->uid, 0))) {
+        (ag_path_walk(&way, path, AG_PATH_FOLLOW, p) != APR_SUCCESS || ag_path_foreign(&way, facts->uid, 0))) {
         *preason = apr_psprintf(p,
                                 "The settings %s (PassengerMeteorAppSettings) were not used: the server's configuration does not name them for %s, "
                                 "and they are not a file of root's or of the application's user in a folder of theirs.",

@@ -1,5 +1,5 @@
 #include "helper/hints.h"
-#include "helper/path.h"
+#include "apr-glue/path.h"
 #include "helper/version.h"
 #include <apr_strings.h>
 #include <dirent.h>
@@ -86,10 +86,10 @@ static void note(look_t *l, const char *sentence)
 /* -- whether a file may be used -- */
 
 /* The first step on the way that belongs to somebody who could make the application run other code than its own. */
-static const hp_path_step_t *stranger(const hp_hints_ask_t *ask, const hp_path_t *way)
+static const ag_path_step_t *stranger(const hp_hints_ask_t *ask, const ag_path_t *way)
 {
     for (int i = 0; i < way->steps->nelts; i++) {
-        const hp_path_step_t *step = &APR_ARRAY_IDX(way->steps, i, hp_path_step_t);
+        const ag_path_step_t *step = &APR_ARRAY_IDX(way->steps, i, ag_path_step_t);
         if (step->owner != 0 && step->owner != ask->uid && step->owner != ask->owner)
             return step;
     }
@@ -97,11 +97,11 @@ static const hp_path_step_t *stranger(const hp_hints_ask_t *ask, const hp_path_t
 }
 
 /* `pstep`: of FOREIGN, what belongs to a stranger; of BROKEN, the symbolic link that leads nowhere, or NULL. */
-static state_t look_at(const look_t *l, const char *path, const hp_path_step_t **pstep)
+static state_t look_at(const look_t *l, const char *path, const ag_path_step_t **pstep)
 {
-    hp_path_t way;
-    apr_status_t rv = hp_path_walk(&way, path, HP_PATH_FOLLOW | HP_PATH_CLIMB, l->p);
-    const hp_path_step_t *last = way.steps->nelts > 0 ? &APR_ARRAY_IDX(way.steps, way.steps->nelts - 1, hp_path_step_t) : NULL;
+    ag_path_t way;
+    apr_status_t rv = ag_path_walk(&way, path, AG_PATH_FOLLOW | AG_PATH_CLIMB, l->p);
+    const ag_path_step_t *last = way.steps->nelts > 0 ? &APR_ARRAY_IDX(way.steps, way.steps->nelts - 1, ag_path_step_t) : NULL;
     struct stat st;
 
     *pstep = NULL;
@@ -110,7 +110,7 @@ static state_t look_at(const look_t *l, const char *path, const hp_path_step_t *
     if ((*pstep = stranger(l->ask, &way)))
         return FOREIGN;
     for (int i = way.steps->nelts; rv != APR_SUCCESS && i > 0; i--) {
-        last = &APR_ARRAY_IDX(way.steps, i - 1, hp_path_step_t);
+        last = &APR_ARRAY_IDX(way.steps, i - 1, ag_path_step_t);
         if (last->link)
             break;
     }
@@ -122,7 +122,7 @@ static state_t look_at(const look_t *l, const char *path, const hp_path_step_t *
 
 static state_t program_at(const look_t *l, const char *path)
 {
-    const hp_path_step_t *step;
+    const ag_path_step_t *step;
     state_t state = look_at(l, path, &step);
 
     return state == USABLE && access(path, X_OK) ? BROKEN : state;
@@ -131,7 +131,7 @@ static state_t program_at(const look_t *l, const char *path)
 /* The beginning of a file, or NULL. One that is no plain file could keep whoever opens it waiting. */
 static const char *text_of(const look_t *l, const char *path)
 {
-    const hp_path_step_t *step;
+    const ag_path_step_t *step;
     struct stat st;
     char text[FILE_MAX_SIZE + 1];
     ssize_t n = 0;
@@ -171,7 +171,7 @@ static void take(look_t *l, const char *path, const char *rule)
 
 static void activate(look_t *l)
 {
-    const hp_path_step_t *step;
+    const ag_path_step_t *step;
     const char *bin = parent(l, l->found->path), *folder = parent(l, bin);
 
     if (look_at(l, join(l, folder, "pyvenv.cfg"), &step) != USABLE)
@@ -182,7 +182,7 @@ static void activate(look_t *l)
 
 static const char *broken(const look_t *l, const char *environment, const char *program)
 {
-    const hp_path_step_t *step;
+    const ag_path_step_t *step;
     char target[1024];
     ssize_t n;
 
@@ -203,7 +203,7 @@ static const char *broken(const look_t *l, const char *environment, const char *
 static const char *look_in(look_t *l, const char *folder)
 {
     const char *program = apr_pstrcat(l->p, folder, "/bin/", l->language->program, NULL), *config = join(l, folder, "pyvenv.cfg");
-    const hp_path_step_t *step, *config_step;
+    const ag_path_step_t *step, *config_step;
     state_t state = look_at(l, program, &step), config_state = look_at(l, config, &config_step);
 
     /* The interpreter reads there where its own modules are. */
@@ -227,7 +227,7 @@ static const char *look_in(look_t *l, const char *folder)
 /* The nearest one that the application lies in. */
 static void look_around(look_t *l)
 {
-    const hp_path_step_t *step;
+    const ag_path_step_t *step;
 
     for (const char *folder = l->ask->app_root; folder[1]; folder = parent(l, folder)) {
         const char *program = apr_pstrcat(l->p, folder, "/bin/", l->language->program, NULL);

@@ -1,7 +1,7 @@
 #include "helper/interpreter.h"
+#include "apr-glue/path.h"
 #include "apr-glue/text.h"
 #include "helper/env.h"
-#include "helper/path.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <string.h>
@@ -30,16 +30,16 @@ static const char *find_in_path(const char *name, apr_pool_t *p)
 static const char *check_harmless(const choice_t *c, const char *path)
 {
     const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-    hp_path_t way;
+    ag_path_t way;
     apr_status_t rv;
 
     if (hp_kind_interpreter_name(c->kind, base)) {
         if (!strchr(path, '/'))
             return NULL;
-        rv = hp_path_walk(&way, path, HP_PATH_FOLLOW, c->p);
+        rv = ag_path_walk(&way, path, AG_PATH_FOLLOW, c->p);
         if (rv != APR_SUCCESS)
             return apr_psprintf(c->p, "The interpreter %s cannot be run: %s. Correct %s.", path, ag_text_error(c->p, rv), c->kind->directive);
-        if (!hp_path_foreign(&way, c->ask->uid, 0))
+        if (!ag_path_foreign(&way, c->ask->uid, 0))
             return NULL;
     }
     return apr_psprintf(c->p,

@@ -1,6 +1,6 @@
 #include "helper/page.h"
+#include "apr-glue/path.h"
 #include "apr-glue/text.h"
-#include "helper/path.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <stdio.h>
@@ -12,11 +12,11 @@
 static const char *check_public(const hp_page_ask_t *ask, const char *path, apr_pool_t *p)
 {
     const char *folder = apr_pstrcat(p, ask->app_root, "/public/", NULL);
-    hp_path_t way;
+    ag_path_t way;
 
     if (ag_settings_granted(ask->settings, "custom_error_page", ask->name, ask->app_root))
         return NULL;
-    if (strncmp(path, folder, strlen(folder)) != 0 || hp_path_walk(&way, path, HP_PATH_FOLLOW, p) != APR_SUCCESS || !(way.st.st_mode & S_IROTH))
+    if (strncmp(path, folder, strlen(folder)) != 0 || ag_path_walk(&way, path, AG_PATH_FOLLOW, p) != APR_SUCCESS || !(way.st.st_mode & S_IROTH))
         return "the server's configuration does not name it, and it is no file below the application's public folder that everybody may read";
     return NULL;
 }
@@ -24,7 +24,7 @@ static const char *check_public(const hp_page_ask_t *ask, const char *path, apr_
 static const char *read_page(char **ptext, const hp_page_ask_t *ask, const char *path, apr_pool_t *p)
 {
     const char *problem = check_public(ask, path, p);
-    apr_status_t rv = problem ? APR_SUCCESS : hp_path_read(ptext, path, ask->uid, HP_PAGE_MAX, p);
+    apr_status_t rv = problem ? APR_SUCCESS : ag_path_read(ptext, path, ask->uid, HP_PAGE_MAX, p);
 
     if (problem || rv == APR_SUCCESS)
         return problem;

@@ -1,6 +1,7 @@
 #include "helper/prepare.h"
 #include "apr-glue/appfile.h"
 #include "apr-glue/child.h"
+#include "apr-glue/path.h"
 #include "apr-glue/settings.h"
 #include "apr-glue/text.h"
 #include "helper/choice.h"
@@ -11,7 +12,6 @@
 #include "helper/interpreter.h"
 #include "helper/kind.h"
 #include "helper/page.h"
-#include "helper/path.h"
 #include "helper/php.h"
 #include "helper/scribe.h"
 #include "helper/shebang.h"
@@ -118,8 +118,8 @@ static uint32_t primary_gid(uint32_t uid)
 static void look_at_scripts(const prepare_t *w, hp_user_facts_t *facts)
 {
     const char *folder = hp_php_folder(w->spec, w->p);
-    hp_path_t way;
-    apr_status_t rv = folder ? hp_path_walk(&way, folder, HP_PATH_FOLLOW, w->p) : EINVAL;
+    ag_path_t way;
+    apr_status_t rv = folder ? ag_path_walk(&way, folder, AG_PATH_FOLLOW, w->p) : EINVAL;
 
     if (rv == APR_SUCCESS && !S_ISDIR(way.st.st_mode))
         rv = ENOTDIR;
@@ -130,7 +130,7 @@ static void look_at_scripts(const prepare_t *w, hp_user_facts_t *facts)
              "(chmod o-w %s).",
              folder, folder);
     /* A site needs no front controller. */
-    if (APR_SUCCESS != hp_path_walk(&facts->file, w->spec->startup_file, 0, w->p))
+    if (APR_SUCCESS != ag_path_walk(&facts->file, w->spec->startup_file, 0, w->p))
         facts->file = way;
 }
 
@@ -139,7 +139,7 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
 {
     const hp_spec_t *spec = w->spec;
     const char *startup = spec->startup_file[0] == '/' ? spec->startup_file : apr_pstrcat(w->p, spec->app_root, "/", spec->startup_file, NULL);
-    apr_status_t rv = hp_path_walk(&facts->root, spec->app_root, HP_PATH_FOLLOW, w->p);
+    apr_status_t rv = ag_path_walk(&facts->root, spec->app_root, AG_PATH_FOLLOW, w->p);
 
     if (rv == APR_SUCCESS && !S_ISDIR(facts->root.st.st_mode))
         rv = ENOTDIR;
@@ -150,7 +150,7 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
     facts->file = facts->root;
     if (hp_php_is(spec))
         look_at_scripts(w, facts);
-    else if (hp_command_by_file(w->kind, spec) && APR_SUCCESS != (rv = hp_path_walk(&facts->file, startup, 0, w->p)))
+    else if (hp_command_by_file(w->kind, spec) && APR_SUCCESS != (rv = ag_path_walk(&facts->file, startup, 0, w->p)))
         fail("The startup file %s cannot be found: %s. Put the application there, or name another with PassengerStartupFile.", startup,
              rv == EINVAL ? "a name with \"..\" is not taken" : ag_text_error(w->p, rv));
     facts->file_owner = facts->file.st.st_uid;
@@ -419,7 +419,7 @@ static apr_array_header_t *env_file(const prepare_t *w)
     if (!name)
         return NULL;
     path = name[0] == '/' ? name : apr_pstrcat(w->p, w->spec->app_root, "/", name, NULL);
-    rv = hp_path_read(&text, path, w->user.uid, ENV_FILE_MAX, w->p);
+    rv = ag_path_read(&text, path, w->user.uid, ENV_FILE_MAX, w->p);
     if (rv == APR_SUCCESS)
         pairs = hp_env_parse(text, &problem, w->p);
     else

@@ -1,5 +1,5 @@
 #include "helper/statfile.h"
-#include "helper/path.h"
+#include "apr-glue/path.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -111,12 +111,12 @@ static int no_strangers_link(const void *place, const char *name, struct stat *s
 {
     const char *folder = place;
     apr_pool_t *ptemp;
-    hp_path_t way;
+    ag_path_t way;
     int there;
 
     apr_pool_create(&ptemp, NULL);
-    there = hp_path_walk(&way, name[0] == '/' ? name : apr_pstrcat(ptemp, folder, "/", name, NULL), HP_PATH_CLIMB, ptemp) == APR_SUCCESS &&
-            !hp_path_foreign(&way, 0, 1);
+    there = ag_path_walk(&way, name[0] == '/' ? name : apr_pstrcat(ptemp, folder, "/", name, NULL), AG_PATH_CLIMB, ptemp) == APR_SUCCESS &&
+            !ag_path_foreign(&way, 0, 1);
     if (there)
         *st = way.st;
     apr_pool_destroy(ptemp);

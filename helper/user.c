@@ -50,10 +50,10 @@ static apr_status_t owner_uid(const ask_t *ask, uint32_t *puid)
 }
 
 /* The first folder, before the application's own, where everybody could put another in its place a moment after we looked. */
-static const hp_path_step_t *open_folder(const hp_path_t *way)
+static const ag_path_step_t *open_folder(const ag_path_t *way)
 {
     for (int i = 0; i + 1 < way->steps->nelts; i++) {
-        const hp_path_step_t *passed = &APR_ARRAY_IDX(way->steps, i, hp_path_step_t);
+        const ag_path_step_t *passed = &APR_ARRAY_IDX(way->steps, i, ag_path_step_t);
         if (passed->open)
             return passed;
     }
@@ -63,7 +63,7 @@ static const hp_path_step_t *open_folder(const hp_path_t *way)
 static apr_status_t check_folders(const ask_t *ask)
 {
     const hp_user_facts_t *facts = ask->facts;
-    const hp_path_step_t *open = facts->root.steps && facts->file_owner != 0 ? open_folder(&facts->root) : NULL;
+    const ag_path_step_t *open = facts->root.steps && facts->file_owner != 0 ? open_folder(&facts->root) : NULL;
 
     if (!open)
         return APR_SUCCESS;
@@ -75,10 +75,10 @@ static apr_status_t check_folders(const ask_t *ask)
 static apr_status_t check_links(const ask_t *ask, uint32_t uid)
 {
     const hp_user_facts_t *facts = ask->facts;
-    const hp_path_t *ways[] = {&facts->root, &facts->file};
+    const ag_path_t *ways[] = {&facts->root, &facts->file};
 
     for (apr_size_t i = 0; i < AG_LEN(ways); i++) {
-        const hp_path_step_t *link = ways[i]->steps ? hp_path_foreign(ways[i], uid, 1) : NULL;
+        const ag_path_step_t *link = ways[i]->steps ? ag_path_foreign(ways[i], uid, 1) : NULL;
         if (link && link->owner != facts->file_owner)
             return refuse(ask, apr_psprintf(ask->p,
                                             "the symbolic link %s belongs to uid %lu, who could make it lead elsewhere; let it belong to root "
@@ -103,7 +103,8 @@ static apr_status_t check_web_user(const ask_t *ask, uint32_t uid)
                                     ask->settings->web_user, facts->user));
 }
 
-/* What an .htaccess file says can only concern an application of its author's: one that runs as that user, or that this user has written. */
+/* What an .htaccess file says, or a symbolic link to a public folder, can only concern an application of its author's: one that runs as that
+ * user, or that this user has written. */
 static apr_status_t check_author(const ask_t *ask, uint32_t uid)
 {
     const hp_user_facts_t *facts = ask->facts;
@@ -111,8 +112,8 @@ static apr_status_t check_author(const ask_t *ask, uint32_t uid)
     if (facts->author == HP_USER_NONE || facts->author == 0 || facts->author == uid || facts->author == facts->file_owner)
         return APR_SUCCESS;
     return refuse(ask, apr_psprintf(ask->p,
-                                    "an .htaccess file of uid %lu says how it is to be run, but it belongs to uid %lu and runs as uid %lu; "
-                                    "let them belong to one user, or write it into the server's configuration",
+                                    "an .htaccess file or symbolic link of uid %lu says what is to be run, but that belongs to uid %lu and runs as "
+                                    "uid %lu; let them belong to one user, or write it into the server's configuration",
                                     (unsigned long)facts->author, (unsigned long)facts->file_owner, (unsigned long)uid));
 }
 

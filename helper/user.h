@@ -2,8 +2,8 @@
 #ifndef HP_USER_H
 #define HP_USER_H
 
+#include "apr-glue/path.h"
 #include "apr-glue/settings.h"
-#include "helper/path.h"
 
 /* Facts. A uid or gid of HP_USER_NONE means that there is none. */
 #define HP_USER_NONE ((uint32_t)-1)
@@ -13,10 +13,10 @@ typedef struct {
     uint32_t root_owner;           /* of the application's folder */
     uint32_t file_owner, file_group; /* of the startup file; of the folder where there is none; a symlink counts as itself */
     const char *user, *group;      /* PassengerUser and PassengerGroup, or NULL */
-    uint32_t author;               /* whoever's .htaccess file has a say; HP_USER_NONE: nobody's but root's */
+    uint32_t author;               /* whose .htaccess file or link has a say; HP_USER_NONE: nobody's but root's */
     const char *startup;           /* the startup file, as it was named; NULL: unknown */
     int nested;                    /* the startup file is not directly in the folder */
-    hp_path_t root, file;          /* the ways there; steps may be NULL */
+    ag_path_t root, file;          /* the ways there; steps may be NULL */
 } hp_user_facts_t;
 
 /* How names become numbers; tests bring their own. NONE where there is no such name or number. */

@@ -1,6 +1,8 @@
 #include "mod_passenger/map.h"
 
 #include "apr-glue/appfile.h"
+#include "apr-glue/link.h"
+#include "mod_passenger/behind.h"
 #include "mod_passenger/conf.h"
 
 #include <apr_strings.h>
@@ -37,6 +39,7 @@ typedef struct {
     int is_public; /* the key too: the folder is public/, its parent is wanted */
     int kind;      /* index into kinds, -1: none, OWN: a command of its own */
     char *startup; /* malloc'ed; NULL: the usual one of its kind */
+    uint32_t author; /* as in behind.h */
     apr_time_t at;
 } slot_t;
 
@@ -52,6 +55,7 @@ typedef struct {
     const char *root;
     int kind;            /* as in slot_t */
     const char *startup; /* as Passengerfile.json names it, or NULL */
+    mp_behind_t behind;  /* a public folder: `author` is remembered, the rest is not */
     const char *denied;  /* the path that could not be looked at, or NULL */
 } look_t;
 
@@ -90,6 +94,7 @@ static int remembered(mp_map_cache_t *cache, look_t *look, apr_pool_t *p, apr_ti
             look->kind = slot->kind;
             look->startup = apr_pstrdup(p, slot->startup);
             look->root = slot->root ? apr_pstrdup(p, slot->root) : look->folder;
+            look->behind.author = slot->author;
             found = 1;
         }
     }
@@ -113,6 +118,7 @@ static void remember(mp_map_cache_t *cache, const look_t *look, apr_time_t now)
     slot->root = whole ? root : NULL;
     slot->startup = whole ? startup : NULL;
     slot->is_public = look->is_public;
+    slot->author = look->behind.author;
     slot->kind = look->kind;
     slot->at = now;
     apr_thread_mutex_unlock(cache->mutex);
@@ -121,34 +127,6 @@ static void remember(mp_map_cache_t *cache, const look_t *look, apr_time_t now)
         free(root);
         free(startup);
     }
-}
-
-static const char *parent_of(apr_pool_t *p, const char *path)
-{
-    apr_size_t n = strlen(path);
-
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    while (n > 1 && path[n - 1] != '/')
-        n--;
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    return n ? apr_pstrmemdup(p, path, n) : "/";
-}
-
-/* The application behind public/. A public folder that is a link below the document root is the usual way to hang in an application
- * at a base URI: such a link is followed, once, so that what it points to can be a link of the deployment's own. */
-static const char *root_behind(apr_pool_t *p, const char *public_dir)
-{
-    char target[APR_PATH_MAX];
-    ssize_t n = readlink(public_dir, target, sizeof(target) - 1);
-
-    if (n <= 0)
-        return parent_of(p, public_dir);
-    target[n] = '\0';
-    if (*target == '/')
-        return parent_of(p, target);
-    return parent_of(p, apr_pstrcat(p, parent_of(p, public_dir), "/", target, NULL));
 }
 
 static int kind_named(const char *name)
@@ -192,7 +170,11 @@ static void look_at(look_t *look, apr_pool_t *p)
     apr_size_t i;
 
     look->kind = -1;
-    look->root = look->is_public ? root_behind(p, look->folder) : look->folder;
+    look->root = look->folder;
+    if (look->is_public) {
+        mp_behind_look(&look->behind, look->folder, p);
+        look->root = mp_behind_parent(p, look->behind.folder);
+    }
     hidden = look_at_appfile(look, p);
     for (i = 0; i < AG_LEN(kinds) && look->kind < 0 && !look->denied; i++) {
         const char *path = apr_pstrcat(p, look->root, "/", kinds[i].startup, NULL);
@@ -315,24 +297,21 @@ static int is_php(const ag_options_t *o)
 }
 
 /* PHP's applications either have a folder `public`, as in every other language, or are one themselves, which is then their root. */
-static const char *php_root(apr_pool_t *p, const char *public_dir, int linked)
+static const char *php_root(mp_behind_t *behind, request_rec *r, const char *public_dir, int linked)
 {
-    char target[APR_PATH_MAX];
-    ssize_t n = linked ? readlink(public_dir, target, sizeof(target) - 1) : -1;
-
-    if (n > 0) {
-        target[n] = '\0';
-        public_dir = *target == '/' ? apr_pstrdup(p, target) : apr_pstrcat(p, parent_of(p, public_dir), "/", target, NULL);
+    if (linked) {
+        mp_behind_look(behind, public_dir, r->pool);
+        public_dir = behind->folder;
     }
-    return strcmp(last_part(public_dir), "public") == 0 ? parent_of(p, public_dir) : public_dir;
+    return strcmp(last_part(public_dir), "public") == 0 ? mp_behind_parent(r->pool, public_dir) : public_dir;
 }
 
 /* What is left to be known of an application of PHP's: where it is, and which script is meant. */
-static int complete_php(mp_map_app_t *app, request_rec *r, const ag_options_t *o)
+static int complete_php(mp_map_app_t *app, mp_behind_t *behind, request_rec *r, const ag_options_t *o)
 {
     const char *public_dir = mp_map_public_dir(r, app->base_uri);
 
-    app->root = o->app_root ? o->app_root : php_root(r->pool, public_dir, *app->base_uri != '\0');
+    app->root = o->app_root ? o->app_root : php_root(behind, r, public_dir, *app->base_uri != '\0');
     if (!o->startup_file)
         app->startup = apr_pstrcat(r->pool, public_dir, "/index.php", NULL);
     else if (*o->startup_file != '/')
@@ -344,7 +323,7 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
 {
     const ag_options_t *o = mp_conf_options(r);
     int told = o->app_start_command || o->app_type;
-    look_t look = {.kind = -1};
+    look_t look = {.kind = -1, .behind.author = AG_LINK_NO_AUTHOR};
     const char *base_uri;
     mp_map_app_t *app;
     int rc;
@@ -358,13 +337,13 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
         look.folder = mp_map_public_dir(r, base_uri);
         look.is_public = *base_uri != '\0';
         if (!look.is_public)
-            look.folder = parent_of(r->pool, look.folder);
+            look.folder = mp_behind_parent(r->pool, look.folder);
     }
     if (is_php(o) || (told && !look.is_public)) {
         look.root = look.folder;
     } else if (!remembered(cache, &look, r->pool, r->request_time)) {
         look_at(&look, r->pool);
-        if (!look.denied)
+        if (!look.denied && !look.behind.other)
             remember(cache, &look, r->request_time);
     }
     if (!told && look.denied) {
@@ -380,7 +359,10 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
     app->root = look.root;
     app->base_uri = base_uri;
     fill_kind(app, o, &look);
-    if (is_php(o) && OK != (rc = complete_php(app, r, o)))
+    if (is_php(o) && OK != (rc = complete_php(app, &look.behind, r, o)))
+        return rc;
+    rc = mp_behind_join(&app->author, &look.behind, r, o, app->root);
+    if (rc != OK)
         return rc;
     app->group = o->app_group_name ? o->app_group_name : apr_pstrcat(r->pool, app->root, " (", o->app_env, ")", NULL);
     *papp = app;

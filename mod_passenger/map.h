@@ -12,7 +12,7 @@ typedef struct {
     const char *startup;  /* startup file; NULL for generic applications whose command is configured */
     const char *group;    /* name of its processes */
     mp_script_t script;   /* of PHP's applications */
-    uint32_t author;      /* as mp_conf_author has it */
+    uint32_t author;      /* whose .htaccess file, or symbolic link to the public folder, decided, or AG_LINK_NO_AUTHOR */
     apr_array_header_t *env; /* what mp_env_find says, once the application is to answer */
 } mp_map_app_t;
 
@@ -22,7 +22,7 @@ typedef struct mp_map_cache_t mp_map_cache_t;
 mp_map_cache_t *mp_map_cache_create(apr_pool_t *pchild);
 
 /* OK with *papp; DECLINED if there is no application, or none is wanted; HTTP_INTERNAL_SERVER_ERROR if that can't be seen for lack of
- * permissions, HTTP_FORBIDDEN if two users' .htaccess files want one each, which is logged then. */
+ * permissions, HTTP_FORBIDDEN if two users' .htaccess files or symbolic links want one each, which is logged then. */
 int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp);
 
 /* The public folder of the application at this base URI. */

@@ -316,7 +316,8 @@ sub tenants {
         cmp_ok $r->status, '>=', 403, "$what is refused" or diag $r->body;
         unlike $r->body, qr/"uid"/, '... without an answer of an application';
     }
-    $h->expect_log(qr/an \.htaccess file of uid \d+ says how it is to be run, but it belongs to uid \d+/, 'whose file it is and whose application');
+    $h->expect_log(qr{PSG2500: the symbolic link \Q$docroot/shop\E belongs}, 'whose link leads to another\'s application');
+    $h->expect_log(qr/an \.htaccess file or symbolic link of uid \d+ says what is to be run, but that belongs to uid \d+/, 'whose file it is and whose application');
     $h->allow_log(qr/PSG01\d\d:/);
     is slurp($marker), '', 'nothing of that ran';
 

@@ -40,7 +40,7 @@ my ($alice, $eve) = map { Harness->app_user($_) } 0, 1;
 my ($alice_uid, $eve_uid) = map { scalar getpwnam $_ } $alice, $eve;
 my $secret = 'alice knows the word';
 
-for my $part (split ' ', $ENV{PART} // 'inside htaccess env_files forged races registry installation') {
+for my $part (split ' ', $ENV{PART} // 'inside htaccess links env_files forged races registry installation') {
     subtest $part => sub { no strict 'refs'; &$part };
 }
 done_testing;
@@ -272,6 +272,50 @@ sub htaccess {
     ok !-e "$shop/new.log" && !-e "$h->{root}/logs/new.log", '... and none has come';
     is $h->get('/', Host => 'shop')->json->{pid}, $pid, 'alice\'s process has seen nothing of it';
     unlike $h->log_text, qr/\Q$secret/, 'the log repeats nothing of hers';
+}
+
+# Where the administrator has set a base URI, and what stands there in the document root is a symbolic link, which whoever may write there makes.
+sub links {
+    my $h = Harness->new(mpm => $mpm);
+    my $shop = shop($h);
+    my $evil = $h->copy_app('wsgi', 'evil', owner => $eve);
+    my $apps = "$h->{root}/apps";
+    # name => where each link leads, and whose it is; base URI; who is met, or what the log says
+    my %row = (
+        strange => [['shop', "$shop/public", $eve]], script => [['shop', "$shop/public", $eve]], own => [['shop', "$evil/public", $eve], '/shop', $eve], roots => [['shop', "$shop/public", 'root'], '/shop', $alice],
+        owners => [['shop', "$shop/public", $alice], '/shop', $alice], user => [['shop', "$evil/public", $alice], '/shop', $alice, "PassengerUser $alice\n"], detour => [['a', "$apps/alices", $eve], '/a/shop'],
+        written => [['shop', "$shop/public", $alice]], relative => [['shop', '../shop/public', $eve]],
+    );
+    mkdir "$apps/alices";
+    symlink "$shop/public", "$apps/alices/shop" or die "symlink: $!";
+    system 'chown', '-hR', $alice, "$apps/alices";
+    my $conf = "PassengerMaxPoolSize 10\n" . vhost('shop', "$shop/public", "PassengerAppGroupName shop\n");
+    for my $name (sort keys %row) {
+        my ($link, $base, undef, $more) = @{ $row{$name} };
+        mkdir "$apps/$name";
+        symlink $link->[1], "$apps/$name/$link->[0]" or die "symlink: $!";
+        $h->own("$apps/$name", $eve);
+        system 'chown', '-h', $link->[2], "$apps/$name/$link->[0]";
+        $conf .= vhost($name, "$apps/$name", ($more // '') . 'PassengerBaseURI ' . ($base // '/shop') . ($name eq 'script' ? "\nPassengerAppType php\n" : "\n"));
+    }
+    spew("$apps/written/.htaccess", "PassengerAppEnv eves\n");
+    $h->own("$apps/written/.htaccess", $eve);
+    $h->start(conf => $conf);
+    $h->allow_log(qr/PSG0113/);
+    my $pid = $h->get('/', Host => 'shop')->json->{pid};
+    for my $name (sort keys %row) {
+        my (undef, $base, $who) = @{ $row{$name} };
+        my $r = $h->get(($base // '/shop') . '/', Host => $name);
+        my $uid = eval { $r->json->{uid} };
+        is defined $uid ? getpwuid $uid : 'nobody', $who // 'nobody', "$name: " . ($who // 'nobody') or diag $r->status, ' ', substr $r->body, 0, 500;
+    }
+    for my $name (qw(strange relative script)) {
+        $h->expect_log(qr{PSG2500: the symbolic link \Q$apps/$name/shop\E belongs to uid $eve_uid, but the application \S*/shop, to which it leads, to uid $alice_uid:}, "$name: the log names the link");
+    }
+    $h->expect_log(qr/PSG2501: .* by a symbolic link of uid $eve_uid, \Q$apps\E\/detour\/a, and by the link \S+ of somebody else's/, 'links of two users');
+    $h->expect_log(qr/PSG2501: .* by a symbolic link of uid $alice_uid, \Q$apps\E\/written\/shop, and by an \.htaccess file of somebody else's/, 'a link and an .htaccess file');
+    is scalar(() = $h->log_text =~ /PSG2500.*strange/g), 1, 'each is told once';
+    is $h->get('/', Host => 'shop')->json->{pid}, $pid, 'alice\'s process has seen nothing of it';
 }
 
 # What eve's environment file may be: a file of hers. Nothing else holds anybody up.

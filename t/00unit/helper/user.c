@@ -108,10 +108,10 @@ static void ways(const ag_settings_t *settings, apr_pool_t *p)
         hp_user_t user = {0, 0};
         const char *reason;
 
-        facts.root.steps = apr_array_make(p, 2, sizeof(hp_path_step_t));
+        facts.root.steps = apr_array_make(p, 2, sizeof(ag_path_step_t));
         facts.root.st.st_mode = more[i].mode;
-        APR_ARRAY_PUSH(facts.root.steps, hp_path_step_t) = (hp_path_step_t){"/link", more[i].link, 1, more[i].open};
-        APR_ARRAY_PUSH(facts.root.steps, hp_path_step_t) = (hp_path_step_t){"/link/end", facts.root_owner, 0, 1};
+        APR_ARRAY_PUSH(facts.root.steps, ag_path_step_t) = (ag_path_step_t){"/link", more[i].link, 1, more[i].open};
+        APR_ARRAY_PUSH(facts.root.steps, ag_path_step_t) = (ag_path_step_t){"/link/end", facts.root_owner, 0, 1};
         ok((hp_user_choose(&user, settings, &facts, &names, &reason, p) == APR_SUCCESS) == (more[i].uid != 0), "%s: %s", more[i].what,
            more[i].uid ? "taken" : "refused");
         is_int(user.uid, more[i].uid, "%s: the user", more[i].what);

@@ -1,4 +1,4 @@
-#include "helper/path.h"
+#include "apr-glue/path.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 /* A walk: the folder reached, and what is left of the way. */
 typedef struct {
     apr_pool_t *p;
-    hp_path_t *path;
+    ag_path_t *path;
     int at;
     const char *walked, *rest;
     int links, follow;
@@ -25,17 +25,25 @@ static apr_status_t start_at_root(walk_t *w)
     return w->at < 0 ? errno : APR_SUCCESS;
 }
 
-/* Puts the link's target in front of the rest. */
-static apr_status_t follow_link(walk_t *w, int fd)
+static apr_status_t read_link(walk_t *w, int fd)
 {
     char target[PATH_MAX];
     ssize_t n = readlinkat(fd, "", target, sizeof target - 1);
 
     if (n <= 0)
         return n < 0 ? errno : ENOENT;
+    w->path->target = apr_pstrmemdup(w->p, target, (apr_size_t)n);
+    return APR_SUCCESS;
+}
+
+/* Puts the link's target in front of the rest. */
+static apr_status_t follow_link(walk_t *w)
+{
+    const char *target = w->path->target;
+
+    w->path->target = NULL;
     if (++w->links > LINKS_MAX)
         return ELOOP;
-    target[n] = '\0';
     w->rest = apr_pstrcat(w->p, target, "/", w->rest, NULL);
     return target[0] == '/' ? start_at_root(w) : APR_SUCCESS;
 }
@@ -43,7 +51,7 @@ static apr_status_t follow_link(walk_t *w, int fd)
 static apr_status_t step(walk_t *w, const char *name)
 {
     int fd = openat(w->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), last = !w->rest[strspn(w->rest, "/")];
-    hp_path_step_t *passed;
+    ag_path_step_t *passed;
     apr_status_t rv = APR_SUCCESS;
 
     if (fd < 0 || fstat(fd, &w->path->st)) {
@@ -55,10 +63,12 @@ static apr_status_t step(walk_t *w, const char *name)
     passed->owner = w->path->st.st_uid;
     passed->open = S_ISDIR(w->path->st.st_mode) && (w->path->st.st_mode & S_IWOTH) && !(w->path->st.st_mode & S_ISVTX);
     passed->link = S_ISLNK(w->path->st.st_mode) && (w->follow || !last);
-    if (passed->link) {
-        rv = follow_link(w, fd);
+    if (S_ISLNK(w->path->st.st_mode))
+        rv = read_link(w, fd);
+    if (passed->link && rv == APR_SUCCESS)
+        rv = follow_link(w);
+    if (passed->link || rv != APR_SUCCESS)
         goto leave;
-    }
     w->walked = passed->name;
     close(w->at);
     w->at = fd;
@@ -77,13 +87,14 @@ static int climbs(const char *name)
     return strstr(name, "/../") || (len >= 3 && strcmp(name + len - 3, "/..") == 0);
 }
 
-apr_status_t hp_path_walk(hp_path_t *path, const char *name, int how, apr_pool_t *p)
+apr_status_t ag_path_walk(ag_path_t *path, const char *name, int how, apr_pool_t *p)
 {
-    walk_t w = {.p = p, .path = path, .at = -1, .rest = name, .follow = how & HP_PATH_FOLLOW};
+    walk_t w = {.p = p, .path = path, .at = -1, .rest = name, .follow = how & AG_PATH_FOLLOW};
     apr_status_t rv = start_at_root(&w);
 
-    path->steps = apr_array_make(p, 8, sizeof(hp_path_step_t));
-    if (name[0] != '/' || (!(how & HP_PATH_CLIMB) && climbs(name)))
+    path->target = NULL;
+    path->steps = apr_array_make(p, 8, sizeof(ag_path_step_t));
+    if (name[0] != '/' || (!(how & AG_PATH_CLIMB) && climbs(name)))
         rv = EINVAL;
     if (rv == APR_SUCCESS && fstat(w.at, &path->st))
         rv = errno;
@@ -98,29 +109,29 @@ apr_status_t hp_path_walk(hp_path_t *path, const char *name, int how, apr_pool_t
     return rv;
 }
 
-const hp_path_step_t *hp_path_foreign(const hp_path_t *path, uint32_t uid, int links)
+const ag_path_step_t *ag_path_foreign(const ag_path_t *path, uint32_t uid, int links)
 {
     for (int i = 0; i < path->steps->nelts; i++) {
-        const hp_path_step_t *passed = &APR_ARRAY_IDX(path->steps, i, hp_path_step_t);
+        const ag_path_step_t *passed = &APR_ARRAY_IDX(path->steps, i, ag_path_step_t);
         if (passed->owner != 0 && passed->owner != uid && (passed->link || !links))
             return passed;
     }
     return NULL;
 }
 
-apr_status_t hp_path_read(char **ptext, const char *name, uint32_t uid, apr_size_t max, apr_pool_t *p)
+apr_status_t ag_path_read(char **ptext, const char *name, uint32_t uid, apr_size_t max, apr_pool_t *p)
 {
-    hp_path_t way;
+    ag_path_t way;
     struct stat st;
     apr_size_t len = 0;
     ssize_t n = 1;
     char *text;
-    apr_status_t rv = hp_path_walk(&way, name, HP_PATH_FOLLOW | HP_PATH_CLIMB, p);
+    apr_status_t rv = ag_path_walk(&way, name, AG_PATH_FOLLOW | AG_PATH_CLIMB, p);
     int fd;
 
     if (rv != APR_SUCCESS)
         return rv;
-    if (hp_path_foreign(&way, uid, 0) || way.st.st_mode & S_IWOTH)
+    if (ag_path_foreign(&way, uid, 0) || way.st.st_mode & S_IWOTH)
         return EPERM;
     /* What was looked at must be what is read, and no pipe may hold us up. */
     fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);

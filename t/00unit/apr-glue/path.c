@@ -1,4 +1,4 @@
-#include "helper/path.c"
+#include "apr-glue/path.c"
 #include "t/lib/tap.h"
 #include <apr_general.h>
 #include <stdlib.h>
@@ -11,10 +11,10 @@ static const char *in(const char *name)
     return apr_pstrcat(pool, dir, "/", name, NULL);
 }
 
-static hp_path_t walk(const char *name, int follow, apr_status_t want, const char *what)
+static ag_path_t walk(const char *name, int follow, apr_status_t want, const char *what)
 {
-    hp_path_t path;
-    apr_status_t rv = hp_path_walk(&path, name, follow, pool);
+    ag_path_t path;
+    apr_status_t rv = ag_path_walk(&path, name, follow, pool);
 
     is_int(rv, want, "%s", what);
     return path;
@@ -29,7 +29,7 @@ static void link_to(const char *target, const char *name)
 int main(void)
 {
     char template[] = "/tmp/psg-path-XXXXXX", *made;
-    hp_path_t path;
+    ag_path_t path;
     uint32_t me = geteuid();
 
     apr_initialize();
@@ -46,18 +46,20 @@ int main(void)
 
     path = walk(in("a//b/"), 1, APR_SUCCESS, "folders");
     ok(S_ISDIR(path.st.st_mode), "... lead to a folder");
-    is_str(APR_ARRAY_IDX(path.steps, path.steps->nelts - 1, hp_path_step_t).name, in("a/b"), "... whose name is the last step");
-    ok(!hp_path_foreign(&path, me, 0), "... nobody else has a hand in it");
-    ok(me == 0 || hp_path_foreign(&path, me + 1, 0), "... somebody else would see one");
-    ok(!hp_path_foreign(&path, me + 1, 1), "... but no link");
+    is_str(APR_ARRAY_IDX(path.steps, path.steps->nelts - 1, ag_path_step_t).name, in("a/b"), "... whose name is the last step");
+    ok(!ag_path_foreign(&path, me, 0), "... nobody else has a hand in it");
+    ok(me == 0 || ag_path_foreign(&path, me + 1, 0), "... somebody else would see one");
+    ok(!ag_path_foreign(&path, me + 1, 1), "... but no link");
     path = walk(in("a/up"), 1, APR_SUCCESS, "links to links");
     ok(S_ISDIR(path.st.st_mode), "... are followed");
-    ok(me == 0 || hp_path_foreign(&path, me + 1, 1), "... and seen");
+    ok(me == 0 || ag_path_foreign(&path, me + 1, 1), "... and seen");
     path = walk(in("rel"), 0, APR_SUCCESS, "a link at the end");
     ok(S_ISLNK(path.st.st_mode), "... is not followed if not wanted");
-    ok(!hp_path_foreign(&path, me + 1, 1), "... and counts as the end then");
+    is_str(path.target, "a/b", "... but read");
+    ok(!ag_path_foreign(&path, me + 1, 1), "... and counts as the end then");
     path = walk(in("abs/b"), 0, APR_SUCCESS, "a link in the middle");
     ok(S_ISDIR(path.st.st_mode), "... is followed all the same");
+    ok(!path.target, "... and what stands at the end leads nowhere");
     path = walk("/", 1, APR_SUCCESS, "the root");
     ok(S_ISDIR(path.st.st_mode) && path.steps->nelts == 0, "... has no steps");
     walk(in("loop"), 1, ELOOP, "a loop");
@@ -71,9 +73,9 @@ int main(void)
         if (lchown(in("abs"), 4711, 4711) || chown(in("a"), 4712, 4712))
             ok(0, "chown");
         path = walk(in("a/up"), 1, APR_SUCCESS, "a stranger's link");
-        is_int(hp_path_foreign(&path, 4712, 1)->owner, 4711, "... is found");
-        ok(!hp_path_foreign(&path, 4711, 1), "... unless it is the user's own");
-        is_int(hp_path_foreign(&path, 4711, 0)->owner, 4712, "a stranger's folder");
+        is_int(ag_path_foreign(&path, 4712, 1)->owner, 4711, "... is found");
+        ok(!ag_path_foreign(&path, 4711, 1), "... unless it is the user's own");
+        is_int(ag_path_foreign(&path, 4711, 0)->owner, 4712, "a stranger's folder");
     }
     for (const char *const *name = (const char *const[]){"rel", "abs", "a/up", "loop", "dangling", NULL}; *name; name++)
         unlink(in(*name));
