@@ -281,6 +281,15 @@ int ag_http_head_is(const ag_http_head_field_t *field, const char *name)
     return same(field->name, field->name_len, name);
 }
 
+int ag_http_head_has(const ag_http_head_t *head, const char *name)
+{
+    for (int i = 0; i < head->nfields; i++) {
+        if (ag_http_head_is(&head->fields[i], name))
+            return 1;
+    }
+    return 0;
+}
+
 int ag_http_head_hop_by_hop(const ag_http_head_field_t *field)
 {
     switch (field->name_len) {

@@ -49,6 +49,9 @@ apr_status_t ag_http_head_parse_fields(ag_http_head_t *head, const char *data, a
 /* 1 if the field's name is `name` (lower case expected), without regard to case. */
 int ag_http_head_is(const ag_http_head_field_t *field, const char *name);
 
+/* 1 if there is a field of that name. */
+int ag_http_head_has(const ag_http_head_t *head, const char *name);
+
 /* 1 for fields that end at this hop: Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, TE, Trailer, Upgrade (RFC 9110 7.6.1). */
 int ag_http_head_hop_by_hop(const ag_http_head_field_t *field);
 

@@ -25,6 +25,9 @@
  * module sends nothing that follows the request: after any other response that is the client's next request.
  * When the client is gone while the response is awaited the module shuts down its sending side: a request that still waits is dropped,
  * one that is being served goes on.
+ * A response with AG_LINK_FILE has no body on the link. The field's value is a status, a blank and the last part of a file's name. With 200 the body
+ * is that file, a regular one, open for reading, whose descriptor comes with the head's first bytes (SCM_RIGHTS); other statuses are those to
+ * answer with instead. It comes only where the options allow it, and on links that began with the hello.
  */
 #ifndef AG_LINK_H
 #define AG_LINK_H
@@ -59,5 +62,9 @@
 /* Field of a 503 by which a core that ends hands back what no application has got: the module sends the request again, once, on another link,
  * if it can. */
 #define AG_LINK_TRY_AGAIN "Passenger-Try-Again"
+
+/* Field of a response whose body is a file. */
+#define AG_LINK_FILE       "Passenger-File"
+#define AG_LINK_FILE_FIELD "passenger-file" /* as ag_http_head_is wants it */
 
 #endif

@@ -158,3 +158,13 @@ apr_status_t ag_path_read(char **ptext, const char *name, uint32_t uid, apr_size
         *ptext = text;
     return rv;
 }
+
+const char *ag_path_closed(const char *path, apr_pool_t *p)
+{
+    for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        const char *part = apr_pstrmemdup(p, path, (apr_size_t)(slash - path));
+        if (access(part, X_OK) && errno == EACCES)
+            return part;
+    }
+    return NULL;
+}

@@ -35,4 +35,7 @@ const ag_path_step_t *ag_path_foreign(const ag_path_t *path, uint32_t uid, int l
  * put it there or may write to it; E2BIG if it is larger than `max` bytes; EILSEQ if there is a NUL in it. */
 apr_status_t ag_path_read(char **ptext, const char *name, uint32_t uid, apr_size_t max, apr_pool_t *p) AG_MUST_CHECK;
 
+/* The first folder on the way to `path`, which is absolute, that this process may not enter, or NULL. */
+const char *ag_path_closed(const char *path, apr_pool_t *p);
+
 #endif

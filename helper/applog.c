@@ -139,7 +139,7 @@ static void start_scribe(hp_applog_t *log)
 {
     const hp_config_t *config = log->config;
     hp_spec_t spec = {.group = config->name, .app_root = config->app_root, .kind = config->kind, .startup_file = config->startup_file,
-                      .base_uri = config->base_uri, .author = config->author, .options = config->options, .scribe = 1};
+                      .base_uri = config->base_uri, .author = config->author, .options = config->options, .errand = HP_SPEC_SCRIBE};
     apr_pool_t *p;
 
     apr_pool_create(&p, log->ctx->p);

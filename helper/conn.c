@@ -13,6 +13,7 @@
 #define HELLO_MAX   256
 #define HEAD_MAX    (AG_LINK_MAX_HEAD + 64 * 1024) /* the application's pairs and ours */
 #define DRAINED     (HP_SPOOL_MEMORY / 2)
+#define FILE_WITH   4096 /* bytes that a descriptor goes with */
 #define KEPT_BUFFER 8192 /* a link that waits for its next request holds no more */
 #define IDLE_LEAST  (apr_time_from_sec(1) / 10) /* before that, a request may be on its way */
 
@@ -34,6 +35,7 @@ struct hp_conn_t {
     char *in; /* bytes that came and could not be used yet */
     apr_size_t in_len, in_size;
     hp_spool_t out;
+    const hp_conn_handler_t *handler; /* of the request */
     void *request; /* NULL: none */
 };
 
@@ -43,7 +45,7 @@ static void destroy(hp_conn_t *conn)
 
     conn->request = NULL;
     if (request)
-        conn->server->handler->orphan(request);
+        conn->handler->orphan(request);
     LIST_REMOVE(conn, entry);
     conn->server->nconns--;
     if (conn->slot >= 0)
@@ -136,6 +138,28 @@ void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n)
     watch(conn);
 }
 
+void hp_conn_write_file(hp_conn_t *conn, struct iovec *iov, int n, int fd)
+{
+    apr_size_t first = iov->iov_len < FILE_WITH ? iov->iov_len : FILE_WITH;
+
+    if (fd >= 0 && !conn->broken) {
+        /* The other side has taken all that came before, so there is room for the beginning. */
+        if (hp_spool_len(&conn->out) > 0 || ag_sock_send(conn->fd, iov->iov_base, first, &fd, 1) != APR_SUCCESS) {
+            doom(conn);
+            return;
+        }
+        iov->iov_base = (char *)iov->iov_base + first;
+        iov->iov_len -= first;
+    }
+    hp_conn_write(conn, iov, n);
+}
+
+void hp_conn_hand_over(hp_conn_t *conn, const hp_conn_handler_t *handler, void *request)
+{
+    conn->handler = handler;
+    conn->request = request;
+}
+
 apr_off_t hp_conn_backlog(const hp_conn_t *conn)
 {
     return hp_spool_len(&conn->out);
@@ -173,7 +197,7 @@ static void flush(hp_conn_t *conn)
     }
     shut(conn);
     if (conn->request && hp_spool_len(&conn->out) <= DRAINED)
-        conn->server->handler->drained(conn->request);
+        conn->handler->drained(conn->request);
     if (!conn->request && !conn->broken)
         next(conn);
     watch(conn);
@@ -344,6 +368,7 @@ static apr_size_t take_head(hp_conn_t *conn, const char *data, apr_size_t len)
     in.len = value;
     in.body = data + value + 1;
     in.body_len = len - (apr_size_t)prefix - value - 1;
+    conn->handler = conn->server->handler;
     request = conn->server->handler->begin(conn->server->baton, conn, &in);
     /* An answer that came at once has changed the phase already. */
     if (conn->phase == REQUEST)
@@ -364,7 +389,7 @@ static apr_size_t consume(hp_conn_t *conn, const char *data, apr_size_t len)
         else if (conn->phase == HEAD && hp_spool_len(&conn->out) == 0)
             n = take_head(conn, data + done, len - done);
         else if (conn->phase == REQUEST && conn->request && conn->want_body)
-            n = conn->server->handler->body(conn->request, data + done, len - done);
+            n = conn->handler->body(conn->request, data + done, len - done);
         else if (conn->phase == CLOSING)
             return len;
         if (n == 0 && conn->phase == before)
@@ -437,7 +462,7 @@ static void on_data(hp_conn_t *conn, const char *data, apr_size_t len)
 static void on_end(hp_conn_t *conn)
 {
     conn->peer_ended = 1;
-    if (!conn->request ? conn->phase != CLOSING || hp_spool_len(&conn->out) == 0 : !conn->server->handler->client_left(conn->request))
+    if (!conn->request ? conn->phase != CLOSING || hp_spool_len(&conn->out) == 0 : !conn->handler->client_left(conn->request))
         doom(conn);
     watch(conn);
 }

@@ -52,6 +52,11 @@ int hp_conn_spare(hp_conn_server_t *server, int n);
 /* Sends now what the socket takes and keeps the rest. A link that fails is closed later, in the loop;
  * until then everything is swallowed. */
 void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n);
+/* The same, and a descriptor with the first byte, unless it is -1; the vector is changed. Only before anything else of the response, and on a
+ * link that has said hello. */
+void hp_conn_write_file(hp_conn_t *conn, struct iovec *iov, int n, int fd);
+/* Somebody else goes on with the request, which has got no answer yet; `begin` of the handler is not used. */
+void hp_conn_hand_over(hp_conn_t *conn, const hp_conn_handler_t *handler, void *request);
 /* Bytes that the other side has not taken yet. */
 apr_off_t hp_conn_backlog(const hp_conn_t *conn);
 /* 1 while there is no room but in memory for what it has not taken: nothing should be written before `drained`. */

@@ -193,7 +193,7 @@ void hp_exchange_fail(hp_exchange_t *r, const char *sentence, int unreachable)
     long pid = r->process ? (long)r->process->pid : 0;
     char text[256];
 
-    if (r->overdue) {
+    if (r->overdue || r->delivered) {
         hp_exchange_abandon(r);
         return;
     }
@@ -215,7 +215,7 @@ void hp_exchange_complete(hp_exchange_t *r, apr_size_t surplus)
 {
     int sent = hp_exchange_sent(r);
 
-    if (surplus > 0)
+    if (surplus > 0 && !r->delivered)
         ag_log(AG_LOG_WARN, "PSG0151", "app.protocol: process %ld of %s sent %lu bytes more than its response has", (long)r->process->pid,
                hp_group_name(r->group), (unsigned long)surplus);
     r->state = HP_EXCHANGE_OVER;

@@ -69,6 +69,9 @@ typedef struct {
     apr_time_t paused_at;   /* 0: not paused */
     apr_interval_time_t patience;
     int to_disk, at_end;
+    int delivers;       /* it may name a file in place of its body */
+    int delivered;      /* it has: what comes of a body is dropped */
+    apr_size_t dropped;
 
     /* After 101: tunnel.h. */
     int upgrade; /* the client has asked for another protocol */

@@ -1,6 +1,6 @@
 #include "helper/group.h"
 #include "apr-glue/log.h"
-#include "helper/applog.h"
+#include "helper/attendants.h"
 #include "helper/kind.h"
 #include "helper/meter.h"
 #include "helper/msg.h"
@@ -22,7 +22,7 @@ struct hp_group_t {
     apr_pool_t *p;
     hp_config_kept_t kept;
     hp_watch_t *watch;
-    hp_applog_t *applog;
+    hp_attendants_t attendants;
     apr_time_t created, used_at; /* used_at: when a request came last */
     int users;
     hp_spawner_t *spawner;
@@ -206,7 +206,7 @@ static void start_process(hp_group_t *group)
     hp_process_t *process = hp_spawner_make(group->spawner, &group->kept);
 
     assert(group->room->used < group->room->max);
-    process->log = hp_applog_for(group->applog);
+    process->log = hp_applog_for(group->attendants.log);
     process->restart_stamp = hp_watch_stamp(group->watch);
     process->counted_starting = 1;
     group->room->starting++;
@@ -397,7 +397,7 @@ hp_group_t *hp_group_create(hp_context_t *ctx, hp_room_t *room, uint64_t cookie,
     group->created = group->used_at = ag_loop_now();
     hp_config_keep(&group->kept, config, p);
     group->watch = hp_watch_create(ctx, p, cookie, on_news, group);
-    group->applog = hp_applog_create(ctx, &group->kept.now, p);
+    hp_attendants_create(&group->attendants, ctx, &group->kept.now, p);
     group->quiet.timer = ag_loop_timer_pooled(ctx->loop, p, advance, group);
     group->retry_timer = ag_loop_timer_pooled(ctx->loop, p, advance, group);
     group->member.group = group;
@@ -420,7 +420,7 @@ int hp_group_forgettable(const hp_group_t *group, apr_time_t now)
 void hp_group_destroy(hp_group_t *group)
 {
     hp_room_part(group->room, &group->member);
-    hp_applog_destroy(&group->applog);
+    hp_attendants_destroy(&group->attendants);
     hp_report_destroy(&group->failure);
     apr_pool_destroy(group->p);
 }
@@ -440,11 +440,11 @@ void hp_group_adopt(hp_group_t *group, hp_process_t *process)
 {
     hp_fleet_t *fleet = &group->member.fleet;
 
-    if (process->spec->scribe) {
-        hp_applog_adopt(group->applog, process);
+    if (process->spec->errand != HP_SPEC_APP) {
+        hp_attendants_adopt(&group->attendants, process);
         return;
     }
-    process->log = hp_applog_for(group->applog);
+    process->log = hp_applog_for(group->attendants.log);
     if (process->generation > fleet->generation)
         fleet->generation = process->generation;
     fleet->proven = fleet->generation;
@@ -541,7 +541,7 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
     int serving = c.ready + c.outdated - c.away, least = c.held && c.min == 0 ? 1 : c.min;
 
     hp_spawner_look(group->spawner, now, options(group)->max_preloader_idle_time);
-    hp_applog_rest(group->applog, c.used);
+    hp_attendants_rest(&group->attendants, c.used);
     if (c.used == 0)
         return;
     hp_watch_look(group->watch, &group->kept.now, group->ctx->settings->stat_throttle_rate, 0);
@@ -592,9 +592,9 @@ void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts)
     const hp_config_t *config = &group->kept.now;
     hp_policy_counts_t c = count(group);
 
-    *facts = (hp_group_facts_t){
-        .key = config->key, .name = config->name, .app_root = config->app_root, .app_env = config->options->app_env, .kind = config->kind,
-        .startup_file = config->startup_file, .generation = group->member.fleet.generation, .queued = c.queued, .starting = c.starting,
-        .restarting = c.outdated > 0 && !c.held, .held = c.held, .failure = group->failure, .owner = hp_watch_owner(group->watch),
-        .created = group->created, .options = config->options, .preloader = hp_spawner_preloader(group->spawner)};
+    *facts = (hp_group_facts_t){.key = config->key, .name = config->name, .app_root = config->app_root, .app_env = config->options->app_env,
+                                .kind = config->kind, .startup_file = config->startup_file, .generation = group->member.fleet.generation,
+                                .queued = c.queued, .starting = c.starting, .restarting = c.outdated > 0 && !c.held, .held = c.held,
+                                .failure = group->failure, .owner = hp_watch_owner(group->watch), .created = group->created,
+                                .options = config->options, .preloader = hp_spawner_preloader(group->spawner), .courier = group->attendants.courier};
 }

@@ -64,6 +64,7 @@ typedef struct {
     uid_t owner;                /* of its folder; (uid_t)-1: not known */
     apr_time_t created;
     const ag_options_t *options;
+    struct hp_courier_t *courier; /* of its files */
 } hp_group_facts_t;
 void hp_group_facts(const hp_group_t *group, hp_group_facts_t *facts);
 

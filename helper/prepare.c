@@ -13,6 +13,7 @@
 #include "helper/kind.h"
 #include "helper/page.h"
 #include "helper/php.h"
+#include "helper/porter.h"
 #include "helper/scribe.h"
 #include "helper/shebang.h"
 #include "helper/spec.h"
@@ -213,26 +214,14 @@ static void become_user(const prepare_t *w)
         _exit(1);
 }
 
-/* The first folder on the way to `path` that the process may not enter, or NULL. */
-static const char *closed_folder(const prepare_t *w, const char *path)
-{
-    for (const char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
-        const char *part = slash ? apr_pstrmemdup(w->p, path, (apr_size_t)(slash - path)) : path;
-        if (access(part, X_OK))
-            return part;
-        if (!slash)
-            return NULL;
-    }
-}
-
 static void enter_folder(const prepare_t *w)
 {
     const char *root = w->spec->app_root, *closed;
 
     if (chdir(root) == 0)
         return;
-    closed = closed_folder(w, root);
-    if (errno == EACCES && closed)
+    closed = errno == EACCES ? ag_path_closed(apr_pstrcat(w->p, root, "/", NULL), w->p) : NULL;
+    if (closed)
         fail("The user %s may not enter %s. Give it the right to (chmod a+x %s), or let the application belong to another user.",
              w->passwd.name ? w->passwd.name : "of the application", closed, closed);
     fail("The application's folder %s cannot be entered: %s.", root, strerror(errno));
@@ -492,6 +481,11 @@ static __attribute__((noreturn)) void run(prepare_t *w)
     fail("%s cannot be run: %s", direct[0], strerror(ag_child_exec(direct[0], direct, (const char *const *)env.all->elts)));
 }
 
+static const char *in_folder(const prepare_t *w, const char *name)
+{
+    return name[0] == '/' ? name : apr_pstrcat(w->p, w->spec->app_root, "/", name, NULL);
+}
+
 /* Whoever can send a request to the core can name a file; what could not be a log is written only if the server's configuration names it. */
 static __attribute__((noreturn)) void write_log(const prepare_t *w)
 {
@@ -501,7 +495,31 @@ static __attribute__((noreturn)) void write_log(const prepare_t *w)
         fail("The log file %s (PassengerAppLogFile) is not written: the server's configuration does not name it, and neither does its name end in "
              ".log, nor is its folder called log or logs.", name ? name : "");
     ag_child_close_from(SOCKET_FD + 1);
-    hp_scribe_run(name[0] == '/' ? name : apr_pstrcat(w->p, w->spec->app_root, "/", name, NULL));
+    hp_scribe_run(in_folder(w, name));
+}
+
+/* Places that a request names, and the server's configuration does not, are none. */
+static __attribute__((noreturn)) void open_files(const prepare_t *w)
+{
+    const apr_array_header_t *folders = w->options->x_sendfile_path, *mappings = w->options->x_accel_mapping;
+    apr_array_header_t *known = apr_array_make(w->p, 4, sizeof(const char *)), *mapped = apr_array_make(w->p, 4, sizeof(const char *));
+    const hp_porter_places_t places = {
+        .app_root = w->spec->app_root, .folders = known, .mappings = mapped,
+        .user = w->passwd.name ? w->passwd.name : apr_psprintf(w->p, "%lu", (unsigned long)w->user.uid)};
+
+    for (int i = 0; folders && i < folders->nelts; i++) {
+        const char *folder = APR_ARRAY_IDX(folders, i, const char *);
+        if (ag_settings_granted(w->settings, "x_sendfile_path", folder, w->spec->app_root))
+            APR_ARRAY_PUSH(known, const char *) = in_folder(w, folder);
+    }
+    for (int i = 0; mappings && i < mappings->nelts; i++) {
+        const char *mapping = APR_ARRAY_IDX(mappings, i, const char *), *blank = strchr(mapping, ' ');
+        if (blank && blank[1] && ag_settings_granted(w->settings, "x_accel_mapping", mapping, w->spec->app_root))
+            APR_ARRAY_PUSH(mapped, const char *) =
+                apr_pstrcat(w->p, apr_pstrmemdup(w->p, mapping, (apr_size_t)(blank + 1 - mapping)), in_folder(w, blank + 1), NULL);
+    }
+    ag_child_close_from(SOCKET_FD + 1);
+    hp_porter_run(&places);
 }
 
 int hp_prepare_run(const char *folder, const char *gid)
@@ -522,8 +540,10 @@ int hp_prepare_run(const char *folder, const char *gid)
     limits();
     become_user(&w);
     enter_folder(&w);
-    if (w.spec->scribe)
+    if (w.spec->errand == HP_SPEC_SCRIBE)
         write_log(&w);
+    if (w.spec->errand == HP_SPEC_PORTER)
+        open_files(&w);
     w.file_rv = ag_appfile_read(&w.file, w.spec->app_root, &w.file_reason, w.p);
     run(&w);
 }

@@ -241,6 +241,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     /* CGI has no word for a body whose length is not known. */
     r->buffered = known->options->buffer_upload || (r->chunked && kind && kind->cgi);
     r->limit = known->options->max_request_time;
+    r->delivers = known->options->x_sendfile && hp_conn_config_generation(conn) != 0;
     r->idle_limit = apr_time_from_sec(known->options->websocket_idle_timeout);
     r->uncut = !known->options->abort_websockets_on_process_shutdown;
     r->waiter.max_wait = known->options->max_request_queue_time;

@@ -2,6 +2,7 @@
 #include "apr-glue/log.h"
 #include "helper/cgi.h"
 #include "helper/cookie.h"
+#include "helper/delivery.h"
 #include "helper/oob.h"
 #include "helper/responder.h"
 #include "helper/tunnel.h"
@@ -14,6 +15,8 @@
 
 #define PATIENCE  (apr_time_from_sec(1) / 40) /* that a process waits for a slow client, in all, before its response goes to disk */
 #define EXIT_NEWS (apr_time_from_sec(1) / 50) /* in which the watchdog tells of a process's end */
+#define DROP_MAX  (1024 * 1024) /* of a body that is not wanted: reading on is politer than closing the connection */
+#define DROP_TIME apr_time_from_sec(30)
 #define PIECES    48                          /* of a response, written at once */
 
 /* Pieces of a response, gathered to be written in one go. */
@@ -136,6 +139,10 @@ static void on_timer(void *baton)
         }
         return;
     }
+    if (r->delivered) {
+        hp_exchange_abandon(r);
+        return;
+    }
     r->to_disk = 1;
     resume_reading(r);
 }
@@ -172,6 +179,10 @@ static int pass_on(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_siz
     int over = take_body(r, pieces, data, len, &used);
 
     write_pieces(r, pieces);
+    if (over == 0 && r->delivered && (!r->body_over || (r->dropped += len) > DROP_MAX)) {
+        hp_exchange_abandon(r);
+        return 1;
+    }
     if (over == 0) {
         throttle(r);
         return 0;
@@ -183,6 +194,18 @@ static int pass_on(hp_exchange_t *r, pieces_t *pieces, const char *data, apr_siz
     else
         hp_exchange_fail(r, "app.protocol: its response is not framed as it says", 0);
     return 1;
+}
+
+/* The client gets a file, and the exchange what the application says besides. */
+static void deliver(hp_exchange_t *r, char kind, char *name, char *out, apr_size_t len)
+{
+    const struct iovec head = {.iov_base = out, .iov_len = len};
+    hp_conn_t *conn = r->conn;
+
+    r->conn = NULL;
+    r->begun = r->delivered = 1;
+    start_timer(r, DROP_TIME);
+    hp_delivery_begin(conn, r->group, kind, name, &head, r->body_over);
 }
 
 /* The fields that we add, malloc'ed, or NULL: those of the protocol that is switched to (lines, or ""), and a cookie for visitors whose own does not
@@ -200,13 +223,14 @@ static char *make_fields(const hp_exchange_t *r, const char *protocol)
     return fields;
 }
 
-static int begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *protocol, const char *body, apr_size_t len)
+static int begin_response(hp_exchange_t *r, ag_http_head_t *head, apr_size_t head_len, const char *protocol, const char *body, apr_size_t len)
 {
     char *fields = make_fields(r, protocol);
     apr_size_t room = HP_HEAD_ROOM(head_len) + (fields ? strlen(fields) : 0), used;
     char small[8192], *out = room <= sizeof small ? small : malloc(room);
     const char *mark = r->ctx->settings->show_version ? "mod_passenger " AG_VERSION : "mod_passenger";
     pieces_t pieces;
+    char kind, *file = NULL;
     int over = 1;
 
     if (!out)
@@ -218,9 +242,14 @@ static int begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size
         hp_oob_ask(r->process);
     ag_chunk_init(&r->chunks);
     pieces.n = pieces.nheads = 0;
-    used = hp_head_write(out, head, r->framing, !r->body_over, mark, fields ? fields : "");
+    if (r->delivers)
+        file = hp_delivery_find(head, &kind);
+    used = hp_head_write(out, head, file ? HP_HEAD_LENGTH : r->framing, !r->body_over, mark, fields ? fields : "");
     free(fields);
-    add_piece(r, &pieces, out, used);
+    if (file)
+        deliver(r, kind, file, out, used);
+    else
+        add_piece(r, &pieces, out, used);
     if (*protocol) {
         write_pieces(r, &pieces);
         hp_tunnel_begin(r, body, len);
@@ -233,7 +262,7 @@ static int begin_response(hp_exchange_t *r, const ag_http_head_t *head, apr_size
 }
 
 /* Only to the protocol that was asked for. */
-static void switch_protocol(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t head_len, const char *data, apr_size_t len)
+static void switch_protocol(hp_exchange_t *r, ag_http_head_t *head, apr_size_t head_len, const char *data, apr_size_t len)
 {
     const char *asked = hp_process_work_value(&r->waiter.work, "HTTP_UPGRADE");
     char protocol[512];

@@ -28,7 +28,7 @@ void hp_spec_put(ag_frame_t *f, const hp_spec_t *spec)
     ag_frame_put_u32(f, spec->author);
     ag_frame_put_u32(f, spec->generation);
     ag_frame_put_u32(f, spec->number);
-    ag_frame_put_u32(f, spec->scribe);
+    ag_frame_put_u32(f, spec->errand);
     ag_options_put(f, spec->options);
 }
 
@@ -51,7 +51,7 @@ hp_spec_t *hp_spec_get(ag_frame_reader_t *in)
     spec->author = ag_frame_get_u32(in);
     spec->generation = ag_frame_get_u32(in);
     spec->number = ag_frame_get_u32(in);
-    spec->scribe = ag_frame_get_u32(in);
+    spec->errand = ag_frame_get_u32(in);
     spec->options = ag_options_get(in);
     if (!printable(spec->group) || !printable(spec->app_root) || !printable(spec->kind) || !printable(spec->startup_file) ||
         !printable(spec->base_uri) || spec->app_root[0] != '/' || strstr(spec->app_root, "/../"))

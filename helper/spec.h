@@ -6,6 +6,13 @@
 #include "apr-glue/link.h"
 #include "apr-glue/options.h"
 
+/* What the process does for the application, as its user. */
+typedef enum {
+    HP_SPEC_APP,    /* it is the application */
+    HP_SPEC_SCRIBE, /* it writes its log */
+    HP_SPEC_PORTER  /* it opens its files */
+} hp_spec_errand_t;
+
 typedef struct {
     const char *group;        /* the application's group */
     const char *app_root;     /* absolute */
@@ -15,7 +22,7 @@ typedef struct {
     uint32_t author;          /* the only user whose application it may be; AG_LINK_NO_AUTHOR: any */
     uint32_t generation;      /* of the group's code */
     uint32_t number;          /* of the process within its group */
-    uint32_t scribe;          /* 1: not the application, but the process that writes its log */
+    uint32_t errand;          /* hp_spec_errand_t */
     const ag_options_t *options;
 } hp_spec_t;
 

@@ -1,5 +1,7 @@
 #include "mod_passenger/calm.h"
 
+#include <apr_portable.h>
+#include <http_core.h>
 #include <util_filter.h>
 
 #define NAME "PASSENGER_CALM"
@@ -55,6 +57,14 @@ apr_status_t mp_calm_push(conn_rec *c)
     while (f->next)
         f = f->next;
     return f->frec->filter_func.out_func(f, NULL);
+}
+
+int mp_calm_descriptor(conn_rec *c)
+{
+    apr_socket_t *sock = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t fd;
+
+    return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS ? fd : -1;
 }
 
 void mp_calm_register_hooks(apr_pool_t *p)

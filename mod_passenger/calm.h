@@ -17,4 +17,7 @@ void mp_calm_end(conn_rec *c);
 /* Writes what the client takes at once; c->data_in_output_filters tells if that was all. An error means that the client is gone. */
 apr_status_t mp_calm_push(conn_rec *c);
 
+/* The client's descriptor, or -1 where it is shared with other requests (HTTP/2) or there is none. */
+int mp_calm_descriptor(conn_rec *c);
+
 #endif

@@ -73,7 +73,7 @@ static void grant(walk_t *w, const ag_options_t *o, const char *root)
             continue;
         if (row->type == AG_OPTIONS_TYPE_STRING)
             add(w, row, *(const char *const *)member, root);
-        else if (row->type == AG_OPTIONS_TYPE_KEYVAL)
+        else if (row->type == AG_OPTIONS_TYPE_KEYVAL || row->type == AG_OPTIONS_TYPE_SET)
             for (k = 0; k < (*(apr_array_header_t *const *)member)->nelts; k++)
                 add(w, row, APR_ARRAY_IDX(*(apr_array_header_t *const *)member, k, const char *), root);
     }

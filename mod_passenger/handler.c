@@ -9,12 +9,11 @@
 #include "mod_passenger/redirect.h"
 #include "mod_passenger/request.h"
 #include "mod_passenger/response.h"
+#include "mod_passenger/sendfile.h"
 #include "mod_passenger/upgrade.h"
 
-#include <apr_portable.h>
 #include <http_core.h>
 #include <http_protocol.h>
-#include <http_request.h>
 #include <poll.h>
 
 #define CONNECT_PATIENCE apr_time_from_sec(5)
@@ -29,6 +28,7 @@ typedef enum {
     READ_BODY,
     PUSH, /* the client has not taken yet what it was sent */
     TUNNEL, /* after 101 */
+    SEND_FILE, /* in pieces, each of which is pushed */
     FINISHED
 } state_t;
 
@@ -47,6 +47,7 @@ typedef struct mp_handler_call_t {
     mp_link_t *link;
     state_t state;
     int result; /* what the handler will return */
+    apr_file_t *file; /* that is the response's body, or NULL */
     const char *local; /* where a CGI program has sent the request instead, or NULL */
 
     /* Set by the driver. */
@@ -145,6 +146,7 @@ static step_t prepare_to_send(call_t *call)
     rc = mp_request_address(&call->request, call->r, call->app, call->body_length, !mp_link_knows(call->link, call->request.wire.digest));
     if (rc != OK)
         return finish(call, rc);
+    call->link->takes_file = mp_conf_options(call->r)->x_sendfile;
     vec[0] = (struct iovec){(void *) (apr_uintptr_t) hello, strlen(hello)};
     vec[1] = (struct iovec){(void *) (apr_uintptr_t) call->request.control, call->request.control_len};
     vec[2] = (struct iovec){(void *) (apr_uintptr_t) call->request.pairs, call->request.pairs_len};
@@ -259,33 +261,48 @@ static step_t lost(call_t *call, apr_status_t rv)
     return finish(call, HTTP_BAD_GATEWAY);
 }
 
-/* 1 if the core says this to the module, and nothing to the client. */
-static int core_says(const ag_http_head_t *head, int status, const char *name)
+/* The link goes back before the last bytes go to the client, who may be slow. */
+static void release(call_t *call)
 {
-    int i;
+    if (call->unsound)
+        mp_link_close(call->link);
+    else
+        mp_link_keep(call->links, call->link);
+    call->link = NULL;
+}
 
-    for (i = 0; head->status == status && i < head->nfields; i++) {
-        if (ag_http_head_is(&head->fields[i], name))
-            return 1;
-    }
-    return 0;
+static step_t end(call_t *call, apr_status_t rv)
+{
+    if (rv != APR_SUCCESS)
+        MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG0687", "the client left before it had the whole response");
+    return finish(call, rv == (apr_status_t) AP_FILTER_ERROR ? AP_FILTER_ERROR : OK);
 }
 
 /* Apache's own page replaces the application's. What is here of the latter is read, so that the link stays usable. */
 static step_t override(call_t *call)
 {
-    mp_response_t *response = &call->response;
+    mp_response_drop(&call->response, call->link);
+    if (call->response.complete)
+        release(call);
+    return finish(call, call->response.overridden);
+}
 
-    while (!response->complete && mp_response_take(response, call->link, 0) == APR_SUCCESS) {
-        apr_brigade_cleanup(response->out);
-        response->size = 0;
-    }
-    apr_brigade_cleanup(response->out);
-    if (response->complete && !call->unsound) {
-        mp_link_keep(call->links, call->link);
-        call->link = NULL;
-    }
-    return finish(call, response->overridden);
+/* The body is a file, and nothing more of the response comes over the link. */
+static step_t begin_file(call_t *call)
+{
+    int rc = mp_sendfile_begin(call->r, mp_link_file(call->link), &call->file);
+    apr_status_t rv;
+
+    release(call);
+    if (rc != OK)
+        return finish(call, rc);
+    if (call->gentle)
+        mp_calm_begin(call->r);
+    rv = mp_sendfile_pass(call->r, call->file, call->gentle);
+    if (rv != APR_SUCCESS || !call->gentle)
+        return end(call, rv);
+    call->state = SEND_FILE;
+    return GO_ON;
 }
 
 static step_t begin_tunnel(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
@@ -299,11 +316,11 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
 {
     request_rec *r = call->r;
 
-    if (core_says(head, HTTP_SERVICE_UNAVAILABLE, "passenger-try-again") && !call->retried && mp_body_intact(&call->body)) {
+    if (head->status == HTTP_SERVICE_UNAVAILABLE && ag_http_head_has(head, "passenger-try-again") && !call->retried && mp_body_intact(&call->body)) {
         call->retried = 1;
         return again(call);
     }
-    if (core_says(head, HTTP_MISDIRECTED_REQUEST, "passenger-need-options")) {
+    if (head->status == HTTP_MISDIRECTED_REQUEST && ag_http_head_has(head, "passenger-need-options")) {
         if (call->resent || !mp_body_intact(&call->body)) {
             MP_RLOG(APLOG_ERR, 0, r, "PSG0684", "the core does not know the options of %s", call->app->root);
             return unavailable(call);
@@ -327,6 +344,8 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
         return finish(call, HTTP_BAD_GATEWAY);
     if (call->response.overridden)
         return override(call);
+    if (call->link->takes_file && mp_sendfile_is(r))
+        return begin_file(call);
     call->response.early = !call->body.ended;
     call->state = READ_BODY;
     return GO_ON;
@@ -362,23 +381,6 @@ static step_t step_read_head(call_t *call)
     return rv == APR_SUCCESS ? GO_ON : lost(call, rv);
 }
 
-/* The link goes back before the last bytes go to the client, who may be slow. */
-static void release(call_t *call)
-{
-    if (call->unsound)
-        mp_link_close(call->link);
-    else
-        mp_link_keep(call->links, call->link);
-    call->link = NULL;
-}
-
-static step_t end(call_t *call, apr_status_t rv)
-{
-    if (rv != APR_SUCCESS)
-        MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG0687", "the client left before it had the whole response");
-    return finish(call, rv == (apr_status_t) AP_FILTER_ERROR ? AP_FILTER_ERROR : OK);
-}
-
 static step_t pass(call_t *call, mp_response_pass_t how)
 {
     apr_status_t rv;
@@ -403,8 +405,16 @@ static step_t step_push(call_t *call)
         return end(call, rv);
     if (call->r->connection->data_in_output_filters)
         return want_client(call, POLLOUT);
-    call->state = READ_BODY;
+    call->state = call->file ? SEND_FILE : READ_BODY;
     return GO_ON;
+}
+
+static step_t step_send_file(call_t *call)
+{
+    apr_status_t rv = mp_sendfile_push(call->r);
+
+    call->state = PUSH;
+    return rv == APR_SUCCESS ? GO_ON : end(call, APR_STATUS_IS_EOF(rv) ? APR_SUCCESS : rv);
 }
 
 static step_t step_read_body(call_t *call)
@@ -452,18 +462,8 @@ static step_t step_tunnel(call_t *call)
 
 static step_t (*const steps[])(call_t *call) = {
     [OPEN] = step_open,           [CONNECT] = step_connect,     [SEND] = step_send, [SEND_BODY] = step_send_body,
-    [READ_HEAD] = step_read_head, [READ_BODY] = step_read_body, [PUSH] = step_push,
-    [TUNNEL] = step_tunnel,
+    [READ_HEAD] = step_read_head, [READ_BODY] = step_read_body, [PUSH] = step_push, [TUNNEL] = step_tunnel, [SEND_FILE] = step_send_file,
 };
-
-/* The client's descriptor, or -1 where it is shared with other requests (HTTP/2) or there is none. */
-static int descriptor_of(conn_rec *c)
-{
-    apr_socket_t *sock = c->master ? NULL : ap_get_conn_socket(c);
-    apr_os_sock_t fd;
-
-    return sock && apr_os_sock_get(&fd, sock) == APR_SUCCESS ? fd : -1;
-}
 
 int mp_handler_create(mp_handler_call_t **pcall, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links, int gentle)
 {
@@ -478,11 +478,9 @@ int mp_handler_create(mp_handler_call_t **pcall, request_rec *r, const mp_map_ap
     call->may_block = 1;
     call->gentle = gentle;
     call->read_mode = gentle ? APR_NONBLOCK_READ : APR_BLOCK_READ;
-    call->client_fd = descriptor_of(r->connection);
+    call->client_fd = mp_calm_descriptor(r->connection);
     rc = mp_upgrade_refuse(r);
-    if (rc == OK)
-        rc = mp_body_open(&call->body, r);
-    if (rc != OK)
+    if (rc != OK || OK != (rc = mp_body_open(&call->body, r)))
         return rc;
     call->request.upgrade = mp_upgrade_wanted(r);
     if (call->request.upgrade) { /* what comes next is the other protocol's, or the next request */

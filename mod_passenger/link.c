@@ -133,7 +133,7 @@ static apr_status_t connect_fresh(const mp_link_pool_t *pool, mp_link_t **plink)
         return APR_ENOMEM;
     }
     link->fd = fd;
-    link->marks_fd = -1;
+    link->marks_fd = link->file_fd = -1;
     link->size = IN_SIZE;
     *plink = link;
     return APR_SUCCESS;
@@ -176,6 +176,8 @@ void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link)
         return;
     }
     link->kept = 1;
+    if (link->file_fd >= 0)
+        close(mp_link_file(link));
     link->at = link->end = 0;
     if (link->size > IN_SIZE) {
         char *small = realloc(link->in, IN_SIZE);
@@ -207,8 +209,18 @@ void mp_link_close(mp_link_t *link)
     close(link->fd);
     if (link->marks_fd >= 0)
         close(link->marks_fd);
+    if (link->file_fd >= 0)
+        close(link->file_fd);
     free(link->in);
     free(link);
+}
+
+int mp_link_file(mp_link_t *link)
+{
+    int fd = link->file_fd;
+
+    link->file_fd = -1;
+    return fd;
 }
 
 const char *mp_link_hello(mp_link_pool_t *pool, mp_link_t *link)
@@ -243,6 +255,11 @@ apr_status_t mp_link_hello_check(mp_link_t *link)
         return APR_EMISMATCH;
     link->hello_seen = 1;
     apr_cpystrn(line, in, (apr_size_t) (nl - in) + 1);
+    /* A descriptor ends what is received at once, so one that came with more than the hello is not the hello's. */
+    if (link->at < link->end && link->file_fd < 0) {
+        link->file_fd = link->marks_fd;
+        link->marks_fd = -1;
+    }
     words = strchr(line, ' '); /* behind the build id */
     if (words)
         take_marks(link, words);
@@ -274,8 +291,8 @@ apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat)
     return APR_SUCCESS;
 }
 
-/* A descriptor may come with the hello. */
-static ssize_t recv_hello(mp_link_t *link, char *buf, apr_size_t size, int flags)
+/* A descriptor may come with the hello, and with a response's head. */
+static ssize_t recv_passed(mp_link_t *link, char *buf, apr_size_t size, int flags)
 {
     union {
         struct cmsghdr align;
@@ -287,19 +304,22 @@ static ssize_t recv_hello(mp_link_t *link, char *buf, apr_size_t size, int flags
     const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
-        if (link->marks_fd >= 0)
-            close(link->marks_fd);
-        memcpy(&link->marks_fd, CMSG_DATA(c), sizeof(int));
+        int *pfd = link->hello_seen ? &link->file_fd : &link->marks_fd;
+
+        if (*pfd >= 0)
+            close(*pfd);
+        memcpy(pfd, CMSG_DATA(c), sizeof(int));
     }
     return n;
 }
 
 apr_status_t mp_link_recv(mp_link_t *link, char *buf, apr_size_t size, apr_size_t *plen, int wait)
 {
+    int flags = wait ? 0 : MSG_DONTWAIT;
     ssize_t n;
 
     do {
-        n = link->hello_seen ? recv(link->fd, buf, size, wait ? 0 : MSG_DONTWAIT) : recv_hello(link, buf, size, wait ? 0 : MSG_DONTWAIT);
+        n = link->hello_seen && !link->takes_file ? recv(link->fd, buf, size, flags) : recv_passed(link, buf, size, flags);
     } while (n < 0 && errno == EINTR);
     *plen = n > 0 ? (apr_size_t) n : 0;
     if (n > 0)

@@ -23,6 +23,8 @@ typedef struct mp_link_t {
     LIST_ENTRY(mp_link_t) in_use;
     struct mp_link_marks_t *marks; /* the core's, shared by links; NULL: unknown */
     int marks_fd;                  /* came with the hello; -1: none */
+    int takes_file;                /* the response may have a descriptor: the one who sends the request sets it */
+    int file_fd;                   /* that came with it; -1: none */
     int slot;
     apr_uint64_t serial;
     unsigned ndigests;
@@ -44,6 +46,9 @@ void mp_link_keep(mp_link_pool_t *pool, mp_link_t *link);
 
 /* Closes the link for good; what was not received is lost. */
 void mp_link_close(mp_link_t *link);
+
+/* The descriptor that came with the response, which is now the caller's; -1: none came. */
+int mp_link_file(mp_link_t *link);
 
 /* The line that must go before the first request, "" after that. */
 const char *mp_link_hello(mp_link_pool_t *pool, mp_link_t *link);

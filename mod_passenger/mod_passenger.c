@@ -2,6 +2,7 @@
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
 #include "mod_passenger/mp.h"
+#include "mod_passenger/sendfile.h"
 #include "mod_passenger/takeover.h"
 
 static void register_hooks(apr_pool_t *p)
@@ -9,6 +10,7 @@ static void register_hooks(apr_pool_t *p)
     mp_conf_register_hooks(p);
     mp_helper_register_hooks(p);
     mp_calm_register_hooks(p);
+    mp_sendfile_register_hooks(p);
     mp_takeover_register_hooks(p);
 }
 

@@ -203,6 +203,15 @@ apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait
     return APR_SUCCESS;
 }
 
+void mp_response_drop(mp_response_t *response, mp_link_t *link)
+{
+    while (!response->complete && mp_response_take(response, link, 0) == APR_SUCCESS) {
+        apr_brigade_cleanup(response->out);
+        response->size = 0;
+    }
+    apr_brigade_cleanup(response->out);
+}
+
 void mp_response_collect(mp_response_t *response)
 {
     apr_bucket *b;

@@ -38,6 +38,9 @@ int mp_response_begin(mp_response_t *response, request_rec *r, mp_link_t *link, 
  * core closed. APR_EGENERAL: broken framing. */
 apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait);
 
+/* Takes what is there, and passes nothing of it on. */
+void mp_response_drop(mp_response_t *response, mp_link_t *link);
+
 /* With response->collected: puts what was taken there, close together, because more is to come. */
 void mp_response_collect(mp_response_t *response);
 
