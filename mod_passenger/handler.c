@@ -17,6 +17,7 @@
 #include <poll.h>
 
 #define CONNECT_PATIENCE apr_time_from_sec(5)
+#define LOOK             apr_time_from_sec(1) /* how often a tunnel looks if it has to end; one that is parked is woken for that anyway */
 #define HEAD_LIMIT       (AG_HTTP_HEAD_MAX + 1024) /* the core's hello may stand before it */
 
 typedef enum {
@@ -453,7 +454,7 @@ static step_t step_tunnel(call_t *call)
         return WANT_EITHER;
     }
     MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG1600", "the tunnel is over: %s",
-            APR_STATUS_IS_EOF(rv) ? "both sides have ended" : "the client is gone");
+            APR_STATUS_IS_EOF(rv) ? "both sides have ended" : APR_STATUS_IS_TIMEUP(rv) ? "its child of Apache is to go" : "the client is gone");
     mp_calm_end(call->r->connection);
     if (mp_link_pool_stopping(call->links))
         call->r->connection->aborted = 1; /* there is no time to wait for the client's end */
@@ -508,9 +509,7 @@ int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)
         call->client_events = (call->state == READ_HEAD || call->state == READ_BODY) && !call->deserted ? POLLRDHUP : 0;
     want->client_fd = !call->client_events ? -1 : step == WANT_EITHER ? call->upgrade.client_fd : call->client_fd;
     want->client_events = call->client_events;
-    want->deadline = step == WANT_CLIENT ? call->deadline : 0;
-    if (step == WANT_EITHER)
-        mp_upgrade_look(&call->upgrade, want);
+    want->deadline = step == WANT_CLIENT ? call->deadline : step == WANT_EITHER && !call->gentle ? ag_clock_now() + LOOK : 0;
     return 1;
 }
 
@@ -571,7 +570,7 @@ static void wait_here(call_t *call, const mp_link_want_t *want)
 
     if (want->pause)
         mp_link_pause(want->pause);
-    else if (want->deadline && want->client_fd < 0)
+    else if (want->deadline && want->client_fd < 0 && call->state != TUNNEL)
         call->read_mode = APR_BLOCK_READ; /* the read itself waits */
     else
         mp_handler_hear(call, mp_link_wait(want, ms));

@@ -105,7 +105,7 @@ sub tunnels {
     $h->allow_log('AH01882', 'AH03490', 'AH00045', 'PSG0013');
     my $format = 'LogFormat "%>s %B %r" tunnel' . "\nCustomLog $h->{root}/logs/tunnel tunnel\n";
     $h->start(conf => "Listen 127.0.0.1:$tls\nSSLSessionCache shmcb:$h->{root}/run/ssl(65536)\nTimeout 1\nRequestReadTimeout header=2 body=1\n$format"
-        . app_conf($h, $app, "ErrorDocument 400 /page\n")
+        . app_conf($h, $app, "ErrorDocument 400 /page\n<Location /sink>\nPassengerWebSocketGracefulTimeout 1\n</Location>\n")
         . "<VirtualHost *:$tls>\nServerName tls\nDocumentRoot $app/public\nSSLEngine on\nSSLCertificateFile $cert\nSSLCertificateKeyFile $key\n</VirtualHost>\n");
 
     my ($c, $r) = open_tunnel($h, '/echo', "sent\nbefore\n");
@@ -171,8 +171,12 @@ sub tunnels {
 
     # A new generation of Apache's children, a core that dies.
     my $one = open_tunnel($h, '/echo');
+    my $brief = open_tunnel($h, '/sink');
     $h->graceful;
     echoes($one, 'a tunnel survives a graceful restart');
+    is $brief->closed(20), 1, '... unless its time is limited (PassengerWebSocketGracefulTimeout)';
+    echoes($one, '... when the other still goes on');
+    is open_tunnel($h, '/sink')->closed(1.5), 0, '... and new ones have no limit';
     my $two = open_tunnel($h, '/echo');
     my $pid = $h->get('/')->json->{pid};
     $h->kill_core;
