@@ -1,22 +1,49 @@
 #include "apr-glue/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
-#define LINE_MAX_LEN 8192
-#define ROOM_WAIT    20000 /* microseconds */
+#define TEXT_MAX  8192
+#define ROOM_WAIT 20000 /* microseconds */
 
 static ag_log_level_t max_level = AG_LOG_NOTICE;
 static ag_log_sink_t sink;
 static void *sink_baton;
 static const char *role = "passenger";
-static unsigned long lost; /* lines since the last one that was written */
+static int json;
+static unsigned long lost;     /* lines since the last one that was written */
+static int torn;               /* of the last one only a part was written */
+static apr_size_t line_size;   /* of the longest line that descriptor 2 takes as a whole; 0: not looked yet */
+static int is_socket;
+static __thread ag_record_date_t date;
+
+static void set_time(ag_record_t *record)
+{
+    struct timeval now;
+
+    gettimeofday(&now, NULL);
+    record->time = apr_time_make(now.tv_sec, now.tv_usec);
+    ag_record_date(&date, record->time);
+    record->date = &date;
+}
+
+/* What others write to a pipe at the same time comes between the parts of a line that is longer than PIPE_BUF. */
+static void look(void)
+{
+    struct stat st;
+    int known = fstat(2, &st) == 0;
+
+    line_size = known && S_ISFIFO(st.st_mode) ? PIPE_BUF : AG_RECORD_LINE;
+    is_socket = known && S_ISSOCK(st.st_mode);
+}
 
 void ag_log_take(int fd)
 {
@@ -31,6 +58,20 @@ void ag_log_take(int fd)
     if (own >= 0)
         close(own);
     close(fd);
+    look();
+}
+
+void ag_log_share(int fd)
+{
+    dup2(fd, 1);
+    dup2(fd, 2);
+    close(fd);
+    look();
+}
+
+void ag_log_set_json(int on)
+{
+    json = on;
 }
 
 void ag_log_set_level(ag_log_level_t level)
@@ -49,45 +90,6 @@ void ag_log_set_role(const char *name)
     role = name;
 }
 
-/* Copies what is printable or above ASCII; everything else becomes \xNN, so one message stays one line. */
-static apr_size_t escape(char *out, apr_size_t size, const char *in, apr_size_t len)
-{
-    static const char hex[] = "0123456789abcdef";
-    apr_size_t n = 0;
-
-    for (apr_size_t i = 0; i < len && n + 4 < size; i++) {
-        unsigned char c = (unsigned char)in[i];
-        if ((c >= 0x20 && c != 0x7f) || c == '\t') {
-            out[n++] = (char)c;
-        } else {
-            out[n++] = '\\';
-            out[n++] = 'x';
-            out[n++] = hex[c >> 4];
-            out[n++] = hex[c & 15];
-        }
-    }
-    out[n] = '\0';
-    return n;
-}
-
-/* Apache's own form of the line, so that tools that read error logs read ours. */
-static apr_size_t line_head(char *out, apr_size_t size, ag_log_level_t level)
-{
-    static const char *const names[] = {[AG_LOG_CRIT] = "crit", [AG_LOG_ERROR] = "error", [AG_LOG_WARN] = "warn",
-                                        [AG_LOG_NOTICE] = "notice", [AG_LOG_INFO] = "info", [AG_LOG_DEBUG] = "debug",
-                                        [AG_LOG_TRACE] = "trace1"};
-    struct timeval now;
-    struct tm tm;
-    char date[32], year[8];
-
-    gettimeofday(&now, NULL);
-    localtime_r(&now.tv_sec, &tm);
-    strftime(date, sizeof date, "%a %b %d %H:%M:%S", &tm);
-    strftime(year, sizeof year, "%Y", &tm);
-    return (apr_size_t)snprintf(out, size, "[%s.%06ld %s] [%s:%s] [pid %ld] ", date, (long)now.tv_usec, year, role, names[level],
-                                (long)getpid());
-}
-
 /* Waits for a reader who is only slow. */
 static int wait_for_room(void)
 {
@@ -99,20 +101,35 @@ static int wait_for_room(void)
     return select(3, NULL, &set, NULL, &limit) > 0;
 }
 
-static void write_line(char *line, apr_size_t len)
+static ssize_t write_some(const char *data, apr_size_t len)
 {
-    unsigned long missing = lost;
+    return is_socket ? send(2, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(2, data, len);
+}
 
-    line[len++] = '\n';
+static int write_all(const char *data, apr_size_t len)
+{
     for (apr_size_t done = 0; done < len;) {
-        ssize_t n = write(2, line + done, len - done);
+        ssize_t n = write_some(data + done, len - done);
         if (n < 0 && (errno == EINTR || (errno == EAGAIN && lost == 0 && wait_for_room())))
             continue;
         if (n <= 0) {
-            lost++;
-            return; /* a log that can't be written must not stop requests */
+            torn |= done > 0;
+            return 0;
         }
         done += (apr_size_t)n;
+    }
+    return 1;
+}
+
+void ag_log_write(const char *line, apr_size_t len)
+{
+    unsigned long missing = lost;
+
+    if (torn && write_all("\n", 1))
+        torn = 0;
+    if (torn || !write_all(line, len)) {
+        lost++; /* a log that can't be written must not stop requests */
+        return;
     }
     lost = 0;
     if (missing > 0)
@@ -121,45 +138,63 @@ static void write_line(char *line, apr_size_t len)
 
 void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
 {
-    char text[LINE_MAX_LEN], line[LINE_MAX_LEN + 256];
-    apr_size_t n = 0;
+    char text[AG_RECORD_LINE], line[AG_RECORD_LINE];
+    ag_record_t record = {.role = role, .level = level, .tag = tag, .text = text};
+    apr_size_t len, taken;
     va_list args;
-    int len;
+    int n;
 
     if (level > max_level)
         return;
     va_start(args, fmt);
-    len = vsnprintf(text, sizeof text, fmt, args);
+    n = vsnprintf(text, TEXT_MAX, fmt, args);
     va_end(args);
-    if (len < 0)
+    if (n < 0)
         return;
-    if (!sink)
-        n = line_head(line, sizeof line, level);
-    if (tag)
-        n += (apr_size_t)snprintf(line + n, sizeof line - n, "%s: ", tag);
-    n += escape(line + n, sizeof line - 1 - n, text, (apr_size_t)len < sizeof text ? (apr_size_t)len : sizeof text - 1);
-    if (sink)
+    record.len = n < TEXT_MAX ? (apr_size_t)n : TEXT_MAX - 1;
+    if (sink) {
+        static const ag_record_origin_t nobody = {.bare = 1};
+        record.output = &nobody;
+        len = ag_record_text(line, sizeof line, &record, &taken);
+        line[len - 1] = '\0';
         sink(sink_baton, level, line);
-    else
-        write_line(line, n);
-}
-
-apr_size_t ag_log_format_output(char out[AG_LOG_OUTPUT_MAX], const char *prefix, const char *text, apr_size_t len)
-{
-    apr_size_t n = 0;
-
-    if (*prefix) {
-        n = line_head(out, AG_LOG_OUTPUT_MAX, AG_LOG_NOTICE);
-        n += (apr_size_t)snprintf(out + n, AG_LOG_OUTPUT_MAX - n, "%s", prefix);
+        return;
     }
-    return n + escape(out + n, AG_LOG_OUTPUT_MAX - 1 - n, text, len);
+    if (line_size == 0)
+        look();
+    set_time(&record);
+    record.pid = (long)getpid();
+    len = json ? ag_record_json(line, line_size, &record, &taken) : ag_record_text(line, line_size, &record, &taken);
+    ag_log_write(line, len);
 }
 
-void ag_log_output(const char *prefix, const char *text, apr_size_t len)
+void ag_log_make_lines(const ag_log_output_t *output, ag_log_line_cb_t cb, void *baton)
 {
-    char line[AG_LOG_OUTPUT_MAX];
+    ag_record_t record = {.role = role, .pid = (long)getpid(), .level = AG_LOG_NOTICE, .output = output->from,
+                          .text = output->text, .len = output->len, .more = output->more};
+    char line[AG_RECORD_LINE];
+    apr_size_t len, taken;
 
-    write_line(line, ag_log_format_output(line, prefix, text, len));
+    if (line_size == 0)
+        look();
+    set_time(&record);
+    do {
+        len = output->json ? ag_record_json(line, line_size, &record, &taken) : ag_record_text(line, line_size, &record, &taken);
+        cb(baton, line, len);
+        record.text += taken;
+        record.len -= taken;
+    } while (record.len > 0);
+}
+
+static void write_line(void *baton, const char *line, apr_size_t len)
+{
+    (void)baton;
+    ag_log_write(line, len);
+}
+
+void ag_log_output(const ag_record_origin_t *from, const char *text, apr_size_t len, int more)
+{
+    ag_log_make_lines(&(ag_log_output_t){from, text, len, more, json}, write_line, NULL);
 }
 
 const char *ag_log_due(ag_log_rate_t *rate, apr_time_t now)

@@ -2,18 +2,7 @@
 #ifndef AG_LOG_H
 #define AG_LOG_H
 
-#include "apr-glue/base.h"
-
-/* In syslog's order, which is Apache's too: smaller is more severe. */
-typedef enum {
-    AG_LOG_CRIT = 2,
-    AG_LOG_ERROR = 3,
-    AG_LOG_WARN = 4,
-    AG_LOG_NOTICE = 5,
-    AG_LOG_INFO = 6,
-    AG_LOG_DEBUG = 7,
-    AG_LOG_TRACE = 8
-} ag_log_level_t;
+#include "apr-glue/record.h"
 
 typedef void (*ag_log_sink_t)(void *baton, ag_log_level_t level, const char *line);
 
@@ -25,6 +14,8 @@ void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...) AG_PRIN
 
 /* Makes `fd` the log: this process's descriptors 1 and 2. It is closed. Whoever shares the file goes on blocking on it; we do not (ag_log). */
 void ag_log_take(int fd);
+/* The same for one that another process of ours has taken so already. */
+void ag_log_share(int fd);
 
 /* Messages less severe than `level` are dropped. Default: AG_LOG_NOTICE. */
 void ag_log_set_level(ag_log_level_t level);
@@ -35,13 +26,24 @@ void ag_log_set_sink(ag_log_sink_t sink, void *baton);
 /* Names the process in lines written to descriptor 2: "watchdog", "core", "prepare". The string must stay. */
 void ag_log_set_role(const char *role);
 
-#define AG_LOG_OUTPUT_MAX (8192 + 256)
-/* Makes one line of bytes of an application's output, as they are but for control characters, in `out`: the time and `prefix` ("App 123 output: ")
- * before them, or nothing if that is "". The length; no newline, a NUL. */
-apr_size_t ag_log_format_output(char out[AG_LOG_OUTPUT_MAX], const char *prefix, const char *line, apr_size_t len);
+/* Lines are objects of JSON (ag_record_json) instead of text. */
+void ag_log_set_json(int json);
 
-/* Writes such a line. */
-void ag_log_output(const char *prefix, const char *line, apr_size_t len);
+/* Writes output of an application, of any length and content; what is too long for a line becomes several. `more`: it goes on in the next call. */
+void ag_log_output(const ag_record_origin_t *from, const char *text, apr_size_t len, int more);
+
+/* Gives the lines of that, one after another, without writing them; `line` ends in a newline. */
+typedef void (*ag_log_line_cb_t)(void *baton, const char *line, apr_size_t len);
+typedef struct {
+    const ag_record_origin_t *from;
+    const char *text;
+    apr_size_t len;
+    int more, json;
+} ag_log_output_t;
+void ag_log_make_lines(const ag_log_output_t *output, ag_log_line_cb_t cb, void *baton);
+
+/* Writes a line that was made before; it ends in a newline. */
+void ag_log_write(const char *line, apr_size_t len);
 
 /* For a line whose cause may come back thousands of times a second. Zeroed before its first use. */
 typedef struct {

@@ -14,6 +14,12 @@ enum {
     AG_CTL_STOP                   /* parent: end now, within the limit */
 };
 
+/* Logs. */
+enum {
+    AG_SETTINGS_JSON_SERVER = 1, /* of PassengerLogFile */
+    AG_SETTINGS_JSON_APPS = 2    /* of PassengerAppLogFile */
+};
+
 /* One thing that root's configuration allows below a folder. */
 typedef struct {
     const char *option; /* "user", "group", "python", ...: the option's field name */
@@ -43,6 +49,7 @@ typedef struct {
     uint32_t socket_backlog;
     int show_version;           /* in X-Powered-By */
     int disable_log_prefix;     /* application output without "App 123 output: " */
+    uint32_t log_json;          /* AG_SETTINGS_JSON_ of the logs that are JSON */
     uint32_t analytics_collection_rate; /* seconds between looks at what a process uses, at least */
     apr_array_header_t *grants; /* of ag_settings_grant_t */
     const apr_array_header_t *pre_start; /* of const char *: URLs to be requested after a start; NULL or empty: none */

@@ -83,7 +83,7 @@ static void give_up(hp_applog_t *log)
 {
     for (char *at = log->waiting + log->at, *end; at < log->waiting + log->len; at = end + 1) {
         end = memchr(at, '\n', (apr_size_t)(log->waiting + log->len - at));
-        ag_log_output("", at, (apr_size_t)(end - at));
+        ag_log_write(at, (apr_size_t)(end - at) + 1);
     }
     forget(log);
 }
@@ -178,14 +178,16 @@ static void on_gone(hp_process_t *scribe)
         give_up(log);
 }
 
-static void keep(hp_applog_t *log, const char *text, apr_size_t len)
+static void keep(void *baton, const char *text, apr_size_t len)
 {
-    if (log->at > 0 && log->len + len + 1 > log->size) {
+    hp_applog_t *log = baton;
+
+    if (log->at > 0 && log->len + len > log->size) {
         log->len -= log->at;
         memmove(log->waiting, log->waiting + log->at, log->len);
         log->at = 0;
     }
-    if (log->len + len + 1 > WAITING_MAX) {
+    if (log->len + len > WAITING_MAX) {
         const char *more = ag_log_due(&log->lost_rate, ag_loop_now());
         log->lost++;
         if (more)
@@ -193,20 +195,18 @@ static void keep(hp_applog_t *log, const char *text, apr_size_t len)
                    wanted(log), more);
         return;
     }
-    if (log->len + len + 1 > log->size) {
-        log->size = (log->len + len + 1) * 2;
+    if (log->len + len > log->size) {
+        log->size = (log->len + len) * 2;
         log->waiting = realloc(log->waiting, log->size);
         if (!log->waiting)
             abort();
     }
     memcpy(log->waiting + log->len, text, len);
-    log->waiting[log->len + len] = '\n';
-    log->len += len + 1;
+    log->len += len;
 }
 
-static void take_line(void *baton, const char *prefix, const char *line, apr_size_t len)
+static void take_line(void *baton, const ag_record_origin_t *from, const char *line, apr_size_t len, int more)
 {
-    char text[AG_LOG_OUTPUT_MAX];
     hp_applog_t *log = baton;
     const char *path = wanted(log);
 
@@ -215,10 +215,10 @@ static void take_line(void *baton, const char *prefix, const char *line, apr_siz
         log->failed_path = NULL;
     }
     if (!path || log->failed_path) {
-        ag_log_output(prefix, line, len);
+        ag_log_output(from, line, len, more);
         return;
     }
-    keep(log, text, ag_log_format_output(text, prefix, line, len));
+    ag_log_make_lines(&(ag_log_output_t){from, line, len, more, log->ctx->settings->log_json & AG_SETTINGS_JSON_APPS}, keep, log);
     if (!log->scribe)
         start_scribe(log);
     else if (log->fd < 0)

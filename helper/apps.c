@@ -29,7 +29,7 @@ typedef struct {
     apr_pool_t *p;
     pid_t pid; /* 0: it is not born yet */
     unsigned long long started;
-    int in, out, sock; /* its input's write end, its output's read end, its socket (O_PATH); in is -1 once closed */
+    int in, out, err, sock; /* its input's write end, its outputs' read ends, its socket (O_PATH); in is -1 once closed */
     int forks;         /* where it takes orders to fork, if it may become a preloader; else -1 */
     hp_birth_t *birth;
     const void *spec, *note;
@@ -118,6 +118,7 @@ static void discard(app_t *app)
     hp_birth_destroy(&app->birth);
     close_fd(app->in);
     close_fd(app->out);
+    close_fd(app->err);
     close_fd(app->sock);
     close_fd(app->forks);
     apr_hash_set(app->apps->apps, &app->id, sizeof app->id, NULL);
@@ -187,20 +188,21 @@ static apr_status_t make_orders(const hp_apps_t *apps, const app_t *app, int *pf
 
 /* The process's ends of its descriptors, in the order that it gets them. */
 typedef struct {
-    int in, out, listener;
+    int in, out, err, listener;
 } ends_t;
 
 static void close_ends(const ends_t *ends)
 {
     close_fd(ends->in);
     close_fd(ends->out);
+    close_fd(ends->err);
     close_fd(ends->listener);
 }
 
 /* What is made belongs to `app` and `pends`, failure or not. */
 static apr_status_t make_fds(app_t *app, ends_t *pends)
 {
-    int in[2], out[2];
+    int in[2], out[2], err[2];
 
     if (pipe2(in, O_CLOEXEC))
         return errno;
@@ -210,14 +212,18 @@ static apr_status_t make_fds(app_t *app, ends_t *pends)
         return errno;
     app->out = out[0];
     pends->out = out[1];
+    if (pipe2(err, O_CLOEXEC))
+        return errno;
+    app->err = err[0];
+    pends->err = err[1];
     return make_socket(app->apps, app->id, &pends->listener, &app->sock, app->p);
 }
 
-/* Descriptors in the order that the prepare role and every loader expect: input, output twice, socket, orders. */
+/* Descriptors in the order that the prepare role and every loader expect: input, both outputs, socket, orders. */
 static apr_status_t start(hp_apps_t *apps, app_t *app, int preload)
 {
     int orders = -1, forks[2] = {-1, -1};
-    ends_t ends = {-1, -1, -1};
+    ends_t ends = {-1, -1, -1, -1};
     const char *argv[] = {apps->self, "prepare", folder_of(app), apr_psprintf(app->p, "%lu", (unsigned long)apps->core_gid), NULL};
     ag_child_t child = {.argv = argv, .nfds = preload ? 6 : 5};
     apr_status_t rv;
@@ -230,7 +236,8 @@ static apr_status_t start(hp_apps_t *apps, app_t *app, int preload)
     }
     app->forks = forks[0];
     child.fds[0] = ends.in;
-    child.fds[1] = child.fds[2] = ends.out;
+    child.fds[1] = ends.out;
+    child.fds[2] = ends.err;
     child.fds[3] = ends.listener;
     child.fds[4] = orders;
     child.fds[5] = forks[1];
@@ -275,7 +282,7 @@ static app_t *make(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t le
     app->id = id;
     app->apps = apps;
     app->p = p;
-    app->in = app->out = app->sock = app->forks = -1;
+    app->in = app->out = app->err = app->sock = app->forks = -1;
     app->spec = apr_pmemdup(p, spec, len);
     app->spec_len = len;
     apr_hash_set(apps->apps, &app->id, sizeof app->id, app);
@@ -292,7 +299,7 @@ static void introduce(app_t *app)
     ag_loop_child(apps->loop, app->pid, on_app_exit, app);
     ag_frame_put_u64(f, app->id);
     ag_frame_put_u32(f, (uint32_t)app->pid);
-    hp_chan_send(apps->core, f, (int[]){app->in, app->out, app->sock}, 3);
+    hp_chan_send(apps->core, f, (int[HP_MSG_FDS]){app->in, app->out, app->sock, app->err}, HP_MSG_FDS);
 }
 
 static apr_status_t folder_there(const hp_apps_t *apps)
@@ -338,11 +345,12 @@ static void give_away(const ends_t *ends, const hp_birth_facts_t *owner)
         return;
     (void)!fchown(ends->in, owner->uid, owner->gid);
     (void)!fchown(ends->out, owner->uid, owner->gid);
+    (void)!fchown(ends->err, owner->uid, owner->gid);
 }
 
 static apr_status_t order_birth(app_t *app, const app_t *preloader)
 {
-    ends_t ends = {-1, -1, -1};
+    ends_t ends = {-1, -1, -1, -1};
     hp_birth_facts_t facts;
     hp_birth_order_t order = {.channel = preloader->forks};
     apr_status_t rv;
@@ -359,7 +367,8 @@ static apr_status_t order_birth(app_t *app, const app_t *preloader)
     order.uid = facts.uid;
     order.fds[0] = ends.in;
     order.fds[1] = ends.out;
-    order.fds[2] = ends.listener;
+    order.fds[2] = ends.err;
+    order.fds[3] = ends.listener;
     rv = hp_birth_create(&app->birth, app->apps->loop, &order, on_birth, app, app->p);
 
 leave:
@@ -443,7 +452,7 @@ static void adopt(const hp_apps_t *apps, const app_t *app)
     ag_frame_put_u32(f, (uint32_t)app->pid);
     ag_frame_put_bytes(f, app->spec, app->spec_len);
     ag_frame_put_bytes(f, app->note, app->note_len);
-    hp_chan_send(apps->core, f, (int[]){app->in, app->out, app->sock}, 3);
+    hp_chan_send(apps->core, f, (int[HP_MSG_FDS]){app->in, app->out, app->sock, app->err}, HP_MSG_FDS);
     apr_pool_destroy(ptemp);
 }
 
@@ -476,6 +485,7 @@ void hp_apps_save(const hp_apps_t *apps, ag_frame_t *state)
         ag_frame_put_u64(state, app->started);
         hp_upgrade_put_fd(state, app->in);
         hp_upgrade_put_fd(state, app->out);
+        hp_upgrade_put_fd(state, app->err);
         hp_upgrade_put_fd(state, app->sock);
         hp_upgrade_put_fd(state, app->forks);
         ag_frame_put_bytes(state, app->spec, app->spec_len);
@@ -501,6 +511,7 @@ void hp_apps_restore(hp_apps_t *apps, ag_frame_reader_t *in)
         app->started = ag_frame_get_u64(in);
         app->in = hp_upgrade_get_fd(in);
         app->out = hp_upgrade_get_fd(in);
+        app->err = hp_upgrade_get_fd(in);
         app->sock = hp_upgrade_get_fd(in);
         app->forks = hp_upgrade_get_fd(in);
         bytes = ag_frame_get_bytes(in, &app->spec_len);

@@ -127,7 +127,7 @@ static void on_word(void *baton, int events)
 /* The preloader's end goes with the order, and is closed here: when no process has it any more, nobody will be born. */
 static apr_status_t send_order(const hp_birth_order_t *order, int birth)
 {
-    int fds[] = {order->fds[0], order->fds[1], order->fds[2], birth};
+    int fds[] = {order->fds[0], order->fds[1], order->fds[2], order->fds[3], birth};
     char control[CMSG_SPACE(sizeof fds)] = {0};
     struct iovec iov = {(void *)(uintptr_t)ORDER, strlen(ORDER)};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};

@@ -25,7 +25,7 @@ apr_status_t hp_birth_look(hp_birth_facts_t *pfacts, pid_t pid) AG_MUST_CHECK;
 typedef struct {
     int channel;
     uid_t uid;  /* that the process must have */
-    int fds[3]; /* its input, output and listening socket; they stay the caller's */
+    int fds[4]; /* its input, stdout, stderr and listening socket; they stay the caller's */
 } hp_birth_order_t;
 
 /* Asks without waiting; the callback comes once, if at all, from the loop. Errors: a preloader that takes no orders any more, no descriptors. */

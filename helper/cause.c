@@ -109,11 +109,5 @@ const char *hp_cause_of_timeout(const hp_cause_facts_t *facts, int seconds, apr_
 
 const char *hp_cause_details(const char *error, const char *words, apr_pool_t *p)
 {
-    apr_size_t error_len = error ? strlen(error) : 0, len = words ? strlen(words) : 0;
-
-    if (!error)
-        return words;
-    if (len <= error_len || strcmp(words + len - error_len, error) != 0)
-        return error;
-    return apr_pstrcat(p, error, "\nIt had printed:\n", apr_pstrmemdup(p, words, len - error_len), NULL);
+    return error && words ? apr_pstrcat(p, error, "\nIt had printed:\n", words, NULL) : error ? error : words;
 }

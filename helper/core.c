@@ -65,11 +65,8 @@ static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds
     ag_settings_t *settings;
     apr_pool_t *p, *old = core->settings_pool;
 
-    if (nfds > 0) {
-        dup2(fds[0], 1);
-        dup2(fds[0], 2);
-        close(fds[0]);
-    }
+    if (nfds > 0)
+        ag_log_share(fds[0]);
     apr_pool_create(&p, core->ctx.p);
     if (core->ctx.looker)
         hp_chan_send(core->ctx.looker, ag_frame_create(p, HP_MSG_LOG), (int[]){2}, 1);
@@ -86,6 +83,7 @@ static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds
     core->ctx.store.dir = settings->data_dir;
     core->settings_pool = p;
     ag_log_set_level((ag_log_level_t)settings->log_level);
+    ag_log_set_json(settings->log_json & AG_SETTINGS_JSON_SERVER);
     if (old)
         apr_pool_destroy(old);
     hp_pool_settings_changed(core->pool);

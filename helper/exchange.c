@@ -143,7 +143,7 @@ void hp_exchange_leave(hp_exchange_t *r, int keep_link, int broken)
     hp_process_t *process = r->process;
 
     if (process && r->words_len > 0)
-        hp_process_say(process, r->words, r->words_len);
+        hp_process_say(process, "stderr", r->words, r->words_len, 0);
     r->words_len = 0;
     r->process = NULL;
     if (r->limit_timer)

@@ -18,4 +18,6 @@ typedef enum {
     HP_MSG_SIGNAL_STACK       /* SIGQUIT to the process alone: it tells where it is, and goes on */
 } hp_msg_signal_t;
 
+#define HP_MSG_FDS 4 /* of a process: its input, stdout, socket, stderr */
+
 #endif

@@ -18,14 +18,14 @@ static void cut(hp_output_t *output, const char *data, apr_size_t len)
             newline = NULL;
         }
         if (newline && output->line_len == 0) {
-            output->take(output->baton, data, n);
+            output->take(output->baton, data, n, 0);
         } else {
             if (!output->line)
                 output->line = apr_palloc(output->p, HP_OUTPUT_LINE);
             memcpy(output->line + output->line_len, data, n);
             output->line_len += n;
             if (newline || output->line_len == HP_OUTPUT_LINE) {
-                output->take(output->baton, output->line, output->line_len);
+                output->take(output->baton, output->line, output->line_len, !newline);
                 output->line_len = 0;
             }
         }
@@ -72,7 +72,7 @@ void hp_output_drain(hp_output_t *output)
     for (int i = 0; i < LAST_READS && output->io && read_once(output); i++)
         continue;
     if (output->line_len > 0)
-        output->take(output->baton, output->line, output->line_len);
+        output->take(output->baton, output->line, output->line_len, 0);
     output->line_len = 0;
 }
 

@@ -3,12 +3,13 @@
 #define HP_OUTPUT_H
 
 #include "apr-glue/loop.h"
+#include "apr-glue/record.h"
 
 #define HP_OUTPUT_LINE 8192        /* bytes of a line; a longer one is cut into several */
 #define HP_OUTPUT_KEEP (64 * 1024) /* bytes of a text that is kept */
 
-/* One line without its newline; valid during the call. */
-typedef void (*hp_output_cb_t)(void *baton, const char *line, apr_size_t len);
+/* One line without its newline; valid during the call. `more`: it was too long, and goes on in the next. */
+typedef void (*hp_output_cb_t)(void *baton, const char *line, apr_size_t len, int more);
 
 typedef struct {
     int fd; /* -1: none */
@@ -37,9 +38,9 @@ typedef struct {
 void hp_output_keep(hp_output_text_t *text, const char *line, apr_size_t len);
 void hp_output_forget(hp_output_text_t *text);
 
-/* Where lines go, for those who have a place of their own; `prefix` as of ag_log_output. */
+/* Where lines go, for those who have a place of their own; parameters as of ag_log_output. */
 typedef struct {
-    void (*line)(void *baton, const char *prefix, const char *line, apr_size_t len);
+    void (*line)(void *baton, const ag_record_origin_t *from, const char *line, apr_size_t len, int more);
     void *baton;
 } hp_output_log_t;
 

@@ -189,7 +189,7 @@ static void adopt(hp_pool_t *pool, ag_frame_reader_t *in, const int fds[3])
     ag_frame_open(&found.note, p, note_bytes, note_len);
     if (ag_frame_end(in) != APR_SUCCESS || ag_frame_end(&spec_in) != APR_SUCCESS) {
         ag_log(AG_LOG_ERROR, "PSG0130", "core.adopt: the watchdog's word about process %ld is not understood", (long)found.pid);
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < HP_MSG_FDS; i++)
             close(fds[i]);
         apr_pool_destroy(p);
         return;
@@ -247,7 +247,7 @@ int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const in
 
     switch ((hp_msg_t)type) {
     case HP_MSG_ADOPT:
-        if (nfds == 3)
+        if (nfds == HP_MSG_FDS)
             adopt(pool, in, fds);
         else
             hp_orders_signal(pool->ctx, ag_frame_get_u64(in), HP_MSG_SIGNAL_KILL); /* of no use without its descriptors */
@@ -257,7 +257,7 @@ int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const in
     case HP_MSG_EXITED:
         id = ag_frame_get_u64(in);
         process = hp_process_find(pool->ctx, id);
-        if (process && type == HP_MSG_SPAWNED && nfds != 3) {
+        if (process && type == HP_MSG_SPAWNED && nfds != HP_MSG_FDS) {
             hp_orders_signal(pool->ctx, id, HP_MSG_SIGNAL_KILL);
             hp_process_refused(process, "the helper has no file descriptor left for it (fd.exhausted)");
         } else if (process) {

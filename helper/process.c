@@ -147,31 +147,27 @@ static void on_ready(hp_process_t *process)
 }
 
 /* One that does not start says why in the first lines; starts that fail again and again must not fill the disk. */
-void hp_process_say(hp_process_t *process, const char *line, apr_size_t len)
+void hp_process_say(hp_process_t *process, const char *stream, const char *line, apr_size_t len, int more)
 {
-    char prefix[64] = "";
+    ag_record_origin_t from = {process->spec->group, (long)process->pid, stream, process->ctx->settings->disable_log_prefix};
 
     if (process->state == HP_PROCESS_STARTING && process->logged > HP_OUTPUT_KEEP)
         return;
     process->logged += len + 1;
-    if (process->state == HP_PROCESS_STARTING && process->logged > HP_OUTPUT_KEEP) {
+    if (process->state == HP_PROCESS_STARTING && process->logged > HP_OUTPUT_KEEP)
         ag_log(AG_LOG_WARN, "PSG0105", "app.output: process %ld of %s writes more than %d KiB while it starts; the rest of that is not logged",
                (long)process->pid, process->spec->app_root, HP_OUTPUT_KEEP / 1024);
-        return;
-    }
-    if (!process->ctx->settings->disable_log_prefix)
-        snprintf(prefix, sizeof prefix, "App %ld output: ", (long)process->pid);
-    if (process->log)
-        process->log->line(process->log->baton, prefix, line, len);
+    else if (process->log)
+        process->log->line(process->log->baton, &from, line, len, more);
     else
-        ag_log_output(prefix, line, len);
+        ag_log_output(&from, line, len, more);
 }
 
-static void keep_line(hp_process_t *process, const char *line, apr_size_t len)
+static void keep_line(hp_process_t *process, const char *stream, const char *line, apr_size_t len, int more)
 {
     if (process->state == HP_PROCESS_STARTING)
         hp_output_keep(&process->words, line, len);
-    hp_process_say(process, line, len);
+    hp_process_say(process, stream, line, len, more);
 }
 
 static void break_off(hp_process_t *process, const char *reason)
@@ -181,8 +177,10 @@ static void break_off(hp_process_t *process, const char *reason)
     hp_process_kill(process);
 }
 
-static void take_line(hp_process_t *process, const char *line, apr_size_t len)
+/* Of standard output, where the loader speaks too. */
+static void on_stdout(void *baton, const char *line, apr_size_t len, int more)
 {
+    hp_process_t *process = baton;
     hp_handshake_event_t event = process->handshake.reason ? HP_HANDSHAKE_OUTPUT : hp_handshake_line(&process->handshake, line, len);
     int blank = process->blank;
 
@@ -212,21 +210,22 @@ static void take_line(hp_process_t *process, const char *line, apr_size_t len)
         return;
     case HP_HANDSHAKE_ERROR_TEXT:
         hp_output_keep(&process->error, line, len);
-        break;
+        hp_process_say(process, "stdout", line, len, more);
+        return;
     case HP_HANDSHAKE_OUTPUT:
         break;
     }
     if (blank)
-        keep_line(process, "", 0);
+        keep_line(process, "stdout", "", 0, 0);
     /* Before a loader's line an empty one only ends what the application has printed of a line. */
     process->blank = len == 0 && event == HP_HANDSHAKE_OUTPUT && process->state == HP_PROCESS_STARTING;
     if (!process->blank)
-        keep_line(process, line, len);
+        keep_line(process, "stdout", line, len, more);
 }
 
-static void on_line(void *baton, const char *line, apr_size_t len)
+static void on_stderr(void *baton, const char *line, apr_size_t len, int more)
 {
-    take_line(baton, line, len);
+    keep_line(baton, "stderr", line, len, more);
 }
 
 /* It can be ordered again; whatever comes of the order that was given concerns nobody any more. */
@@ -291,7 +290,7 @@ static hp_process_t *make(hp_context_t *ctx, apr_pool_t *p, const hp_spec_t *spe
     process->generation = spec->generation;
     process->uid = (uid_t)-1;
     TAILQ_INIT(&process->work);
-    process->in = process->sock = process->output.fd = -1;
+    process->in = process->sock = process->out.fd = process->err.fd = -1;
     process->started = process->last_used = ag_loop_now();
     process->timer = ag_loop_timer_create(ctx->loop, on_timer, process);
     LIST_INIT(&process->idle_links);
@@ -326,11 +325,12 @@ void hp_process_order(hp_process_t *process, const hp_process_t *preloader)
     ag_loop_timer_start(process->timer, preloader ? FORK_LIMIT : apr_time_from_sec(process->spec->options->start_timeout));
 }
 
-static void take_fds(hp_process_t *process, const int fds[3])
+static void take_fds(hp_process_t *process, const int fds[HP_MSG_FDS])
 {
     process->in = fds[0];
     process->sock = fds[2];
-    hp_output_open(&process->output, process->ctx->loop, fds[1], on_line, process, process->p);
+    hp_output_open(&process->out, process->ctx->loop, fds[1], on_stdout, process, process->p);
+    hp_output_open(&process->err, process->ctx->loop, fds[3], on_stderr, process, process->p);
 }
 
 hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heritage_t *found)
@@ -366,7 +366,7 @@ hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heri
     return process;
 }
 
-void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[3])
+void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[HP_MSG_FDS])
 {
     process->pid = pid;
     take_fds(process, fds);
@@ -406,7 +406,8 @@ void hp_process_exited(hp_process_t *process, int status)
 {
     process->ended = 1;
     /* Its last words may still be in the pipe: the message about its end came another way (the two have no order). */
-    hp_output_drain(&process->output);
+    hp_output_drain(&process->err);
+    hp_output_drain(&process->out);
     if (process->state == HP_PROCESS_STARTING)
         fail(process, why(process, &status));
     process->crashed = process->state != HP_PROCESS_ENDING;
@@ -584,7 +585,8 @@ void hp_process_release(hp_process_t *process)
         close(process->in);
     if (process->sock >= 0)
         close(process->sock);
-    hp_output_close(&process->output);
+    hp_output_close(&process->out);
+    hp_output_close(&process->err);
     hp_output_forget(&process->words);
     hp_output_forget(&process->error);
     hp_output_forget(&process->page);

@@ -5,6 +5,7 @@
 #include "helper/choice.h"
 #include "helper/context.h"
 #include "helper/handshake.h"
+#include "helper/msg.h"
 #include "helper/page.h"
 #include "helper/spec.h"
 #include <sys/queue.h>
@@ -85,7 +86,7 @@ struct hp_process_t {
     hp_choice_t interpreter;
     const hp_spec_t *spec;
     int in, sock; /* its input until the handshake is over, its socket (O_PATH); -1: none */
-    hp_output_t output;
+    hp_output_t out, err; /* what it prints */
     ag_loop_timer_t *timer; /* of the start, later of the end */
     int blank;              /* an empty line came last, and is not dealt with yet */
     hp_output_text_t words, error, page; /* until it is ready: what it has printed, the loader's message, its page for visitors */
@@ -108,7 +109,7 @@ typedef struct {
     pid_t pid;
     const hp_spec_t *spec;
     ag_frame_reader_t note;
-    const int *fds; /* input, output, socket */
+    const int *fds; /* HP_MSG_FDS: input, stdout, socket, stderr */
 } hp_process_heritage_t;
 
 /* Takes it over; NULL if its note makes no sense. The pool, which holds the spec, and the descriptors are taken in any case. Whoever adopts
@@ -117,7 +118,7 @@ hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heri
 /* NULL: no such process, any more. */
 hp_process_t *hp_process_find(hp_context_t *ctx, uint64_t id);
 /* News from the watchdog. */
-void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[3]);
+void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[HP_MSG_FDS]);
 void hp_process_refused(hp_process_t *process, const char *sentence);
 void hp_process_exited(hp_process_t *process, int status);
 /* 1 if it can take one more request now. */
@@ -127,9 +128,8 @@ void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
 void hp_process_end(hp_process_t *process, hp_process_work_t *work);
 /* It becomes a tunnel, to be `cut` (if not NULL) when a process that is to go has only such left. */
 void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cut)(hp_process_work_t *work));
-
-/* A line of the application's that came another way than its output. */
-void hp_process_say(hp_process_t *process, const char *line, apr_size_t len);
+/* A line of the application's, as of hp_output_cb_t, that came another way than by `stream`. */
+void hp_process_say(hp_process_t *process, const char *stream, const char *line, apr_size_t len, int more);
 /* A CGI variable of a request; "" where it is absent. */
 const char *hp_process_work_value(const hp_process_work_t *work, const char *name);
 

@@ -85,7 +85,7 @@ static void take_words(hp_exchange_t *r, const char *data, apr_size_t len)
         memcpy(r->words + r->words_len, data, n);
         r->words_len += n;
         if (newline || r->words_len == HP_OUTPUT_LINE) {
-            hp_process_say(r->process, r->words, r->words_len);
+            hp_process_say(r->process, "stderr", r->words, r->words_len, !newline);
             r->words_len = 0;
         }
         n += newline ? 1 : 0;

@@ -457,6 +457,8 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     settings->show_version = g->show_version_in_header;
     settings->analytics_collection_rate = (uint32_t)g->analytics_collection_rate;
     settings->disable_log_prefix = g->disable_log_prefix;
+    if (strcmp(g->log_format, "json") == 0)
+        settings->log_json = AG_SETTINGS_JSON_APPS | (g->log_file ? AG_SETTINGS_JSON_SERVER : 0);
     settings->grants = apr_array_make(p, 0, sizeof(ag_settings_grant_t));
     settings->pre_start = g->pre_start;
     return settings;

@@ -48,7 +48,7 @@ END
     is say_in($h, 'from_two', Host => 'two'), 200, 'so does the second';
     has("$one/stderr.log", 'from_one');
     has("$two/logs/app.txt", 'from_two');
-    like slurp("$one/stderr.log"), qr/^\[\w+ \w+ \d+ [\d:.]+ \d+\] \[passenger-core:notice\] \[pid \d+\] App \d+ output: from_one$/m, 'with time and process';
+    like slurp("$one/stderr.log"), qr/^\[\w+ \w+ \d+ [\d:.]+ \d+\] \[passenger-core:notice\] \[pid \d+\] \[app \Q$one\E \(production\)\] \[std(out|err)\] App \d+ output: from_one$/m, 'with time and process';
     unlike slurp("$one/stderr.log"), qr/from_two/, 'nothing of the other';
     unlike $h->log_text, qr/from_(one|two)/, 'nothing in the server\'s log';
     is getpwuid((stat "$one/stderr.log")[4]), $h->app_user, 'the file is the user\'s';

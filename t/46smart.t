@@ -336,7 +336,7 @@ if orders:
         if not data:
             os._exit(0)
         fds = array.array('i', ancillary[0][2])
-        born = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fds[3])
+        born = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fds[4])
         $lie{$lie}
         born.close()
 def application(environ, start_response):

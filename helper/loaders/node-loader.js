@@ -28,7 +28,6 @@ const state = {
     server: null,       // the one that was taken
     port: 0,            // that it asked for
     ready: false, failed: false, leaving: false, forked: false,
-    midLine: false, unwatch: null,
 };
 
 function say(text) {
@@ -79,34 +78,15 @@ function parseHandshake(text) {
     return settings;
 }
 
-// A line of ours must begin at the beginning of a line, even if the application has printed half of one.
-function watchOutput() {
-    const restore = [process.stdout, process.stderr].map(function (stream) {
-        const original = stream.write;
-        function watched(chunk) {
-            if (chunk && chunk.length > 0)
-                state.midLine = typeof chunk === 'string' ? !chunk.endsWith('\n') : chunk[chunk.length - 1] !== 10;
-            return original.apply(this, arguments);
-        }
-        stream.write = watched;
-        return function () {
-            if (stream.write === watched)
-                delete stream.write;
-        };
-    });
-    state.unwatch = function () { restore.forEach(function (each) { each(); }); };
-}
-
 function announce() {
     state.ready = true;
-    state.unwatch();
-    write(1, (state.midLine ? '\n' : '') + '!> Ready\n!> socket: main;fd:' + LISTENER + ';http;0\n!> \n');
+    write(1, '\n!> Ready\n!> socket: main;fd:' + LISTENER + ';http;0\n!> \n');
 }
 
 // Says why the application cannot be served. Whatever is printed from now on are details.
 function report(sentence) {
     state.failed = true;
-    write(2, (state.midLine ? '\n' : '') + '!> Error\n\n' + sentence + '\n\n');
+    write(1, '\n!> Error\n\n' + sentence + '\n\n');
 }
 
 function refuse(sentence) {
@@ -413,7 +393,6 @@ checkVersion();
 state.startup = path.resolve(state.settings.app_root || '.', state.settings.startup_file || 'app.js');
 takeControl();
 checkStartup();
-watchOutput();
 const passenger = install();
 replaceCluster();
 process.on('SIGTERM', onTerm);

@@ -15,7 +15,7 @@ import passenger_wsgi_loader as loader
 import _socket
 
 ORDERS = 4
-ROOM = _socket.CMSG_SPACE(16)   # for four descriptors
+ROOM = _socket.CMSG_SPACE(20)   # for five descriptors
 RTTIME = 15     # RLIMIT_RTTIME; the module has no name for it
 STREAMS = (_socket.SOCK_STREAM, _socket.SOCK_SEQPACKET)
 
@@ -77,7 +77,7 @@ def serve(control, orders):
 
 def announce():
     loader.flush_log()
-    os.write(loader.CHANNEL[0], (b'\n' if loader.LogFile.in_line else b'') + b'!> Ready\n!> preloader\n!> \n')
+    os.write(loader.CHANNEL[0], b'\n!> Ready\n!> preloader\n!> \n')
 
 
 def take_order(orders, control):
@@ -90,7 +90,7 @@ def take_order(orders, control):
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             fds += [int.from_bytes(block[at:at + 4], sys.byteorder) for at in range(0, len(block) - 3, 4)]
     loader.flush_log()
-    if len(fds) == 4 and fork(fds[3]):
+    if len(fds) == 5 and fork(fds[4]):
         orders.close()
         os.close(control)
         return become_process(*fds)
@@ -126,7 +126,7 @@ def fork(birth):
     return False
 
 
-def become_process(control, output, listener, birth):
+def become_process(control, output, errors, listener, birth):
     os.setsid()
     born = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, birth)
     try:
@@ -144,11 +144,11 @@ def become_process(control, output, listener, birth):
     loader.PID = os.getpid()
     os.dup2(listener, loader.LISTENER, False)
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(errors, 2)
     os.dup2(output, loader.CHANNEL[0], False)
     os.close(listener)
     os.close(output)
-    loader.LogFile.in_line = False
+    os.close(errors)
     if not hasattr(os, 'register_at_fork') and 'random' in sys.modules:
         sys.modules['random'].seed()    # newer versions do it themselves
     return control

@@ -48,13 +48,7 @@ module PhusionPassenger
 
     # Standard output and error. Nobody listening there is no reason to fail.
     module Output
-      class << self
-        attr_accessor :in_line
-      end
-
       def write(*parts)
-        last = parts.last.to_s
-        Output.in_line = !last.end_with?("\n") unless last.empty?
         super
       rescue Errno::EPIPE
         parts.inject(0) { |sum, part| sum + part.to_s.bytesize }
@@ -951,7 +945,9 @@ module PhusionPassenger
     class << self
       def run
         reset_signals
-        @channel = STDOUT.dup           # the application may put a file in the place of standard output
+        # The application may put files in their places.
+        @channel = STDOUT.dup
+        @errors = STDERR.dup
         settings = handshake
         control = take_descriptors
         smart = settings['spawn_method'] == 'smart'
@@ -1045,7 +1041,7 @@ module PhusionPassenger
 
       # Becomes a preloader. Returns in each process that it forks, with the control pipe of that.
       def preload(settings, control)
-        @channel, control = Preloader.new(@channel, control).serve
+        @channel, control = Preloader.new(@channel, @errors, control).serve
         $0 = title(settings)
         handshake(control)      # which says what we know
         control
@@ -1083,7 +1079,7 @@ module PhusionPassenger
 
       # Reports why the application cannot be served, and ends the process.
       def refuse(sentence, error = nil)
-        text = "#{Output.in_line ? "\n" : ''}!> Error\n\n#{sentence}\n"
+        text = "\n!> Error\n\n#{sentence}\n"
         text << "\n" << Log.describe(error) << "\nInterpreter: #{interpreter}\n" if error
         text << "Gems: #{Gem.path.join(', ')}\n" if error && defined?(Gem)
         begin
@@ -1196,7 +1192,7 @@ module PhusionPassenger
 
       def announce(concurrency)
         level = [[concurrency.to_i, 0].max, 65_535].min
-        @channel.syswrite("#{Output.in_line ? "\n" : ''}!> Ready\n!> socket: main;fd:#{LISTENER};session;#{level}\n!> \n")
+        @channel.syswrite("\n!> Ready\n!> socket: main;fd:#{LISTENER};session;#{level}\n!> \n")
         @channel.close
       rescue SystemCallError
         exit!(1)

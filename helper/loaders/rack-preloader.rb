@@ -15,9 +15,10 @@ module PhusionPassenger
         IO.for_fd(ORDERS, autoclose: false).close_on_exec = true
       end
 
-      # `channel` is for what the loader says, and `control` the pipe whose end is ours.
-      def initialize(channel, control)
+      # `channel` is for what the loader says, `errors` standard error as it was, and `control` the pipe whose end is ours.
+      def initialize(channel, errors, control)
         @channel = channel
+        @errors = errors
         @control = control
         @orders = Socket.for_fd(ORDERS)
       end
@@ -27,7 +28,7 @@ module PhusionPassenger
         self.class.disconnect
         settle
         terminated = trap('TERM') { exit!(0) }
-        @channel.syswrite("#{Output.in_line ? "\n" : ''}!> Ready\n!> preloader\n!> \n")
+        @channel.syswrite("\n!> Ready\n!> preloader\n!> \n")
         loop do
           readable, = IO.select([@orders, @control])
           leave if readable.include?(@control) && @control.read_nonblock(4096, exception: false).nil?
@@ -70,7 +71,7 @@ module PhusionPassenger
         data, _, _, *controls = @orders.recvmsg(64, 0, 256, scm_rights: true)
         leave if data.nil? || data.empty?
         ends = controls.flat_map { |control| control.cmsg_is?(:SOCKET, :RIGHTS) ? control.unix_rights : [] }
-        return become_process(*ends) if ends.size == 4 && fork_for(ends[3])
+        return become_process(*ends) if ends.size == 5 && fork_for(ends[4])
         ends.each { |io| io.close }
         nil
       end
@@ -105,7 +106,7 @@ module PhusionPassenger
         exit!(error.errno)
       end
 
-      def become_process(control, output, listener, birth)
+      def become_process(control, output, errors, listener, birth)
         Process.setsid
         take_mark(birth)
         @orders.close
@@ -113,11 +114,11 @@ module PhusionPassenger
         RackLoader.send(:remove_const, :PID)
         RackLoader.const_set(:PID, Process.pid)
         # Where the application put something else in their place, that stays.
-        [1, 2].each { |fd| put(output, fd, 'w') if same?(IO.for_fd(fd, 'w', autoclose: false), @channel) }
+        [[1, output, @channel], [2, errors, @errors]].each do |fd, io, was|
+          put(io, fd, 'w') if same?(IO.for_fd(fd, 'w', autoclose: false), was)
+        end
         put(listener, LISTENER, 'r+')
-        @channel.close
-        listener.close
-        Output.in_line = false
+        [@channel, @errors, errors, listener].each(&:close)
         srand
         self.class.disconnect
         [output, control]

@@ -69,10 +69,7 @@ class Stop(Exception):
 class LogFile(io.FileIO):
     """Standard output or error. Nobody listening there is no reason to fail."""
 
-    in_line = False
-
     def write(self, data):
-        LogFile.in_line = bytes(data[-1:]) != b'\n'
         try:
             return super().write(data)
         except OSError:
@@ -93,7 +90,7 @@ def flush_log():
             pass
 
 
-CHANNEL = []                   # a copy of descriptor 2 as it was
+CHANNEL = []                   # a copy of descriptor 1 as it was
 LOG = open_log(2, '<log>')     # ours: the application may close or replace sys.stderr
 PRINTING = _thread.allocate_lock()
 
@@ -745,11 +742,8 @@ def parse_handshake(text):
 def refuse(sentence, error=None):
     """Reports why the application cannot be served, and ends the process."""
     flush_log()
-    try:
-        os.fstat(2)
-    except OSError:     # the application has closed it
-        os.dup2(CHANNEL[0], 2)
-    LOG.write(('\n' if LogFile.in_line else '') + '!> Error\n\n' + sentence + '\n')
+    os.dup2(CHANNEL[0] if CHANNEL else 1, 2)
+    LOG.write('\n!> Error\n\n' + sentence + '\n')
     if error is not None:
         LOG.write('\n')
         print_exception(error)
@@ -774,7 +768,7 @@ def reset_signals():
 def take_descriptors():
     """Moves the control pipe out of the application's reach. Returns its new descriptor."""
     control = os.dup(0)
-    CHANNEL[:] = [os.dup(2)]
+    CHANNEL[:] = [os.dup(1)]
     close_stdin()
     os.set_inheritable(LISTENER, False)
     sys.stdout = sys.__stdout__ = open_log(1, '<stdout>')
@@ -988,8 +982,7 @@ def share(preload, control):
 
 def announce(concurrency):
     flush_log()
-    block = b'\n' if LogFile.in_line else b''
-    block += b'!> Ready\n!> socket: main;fd:%d;session;%d\n!> \n' % (LISTENER, concurrency)
+    block = b'\n!> Ready\n!> socket: main;fd:%d;session;%d\n!> \n' % (LISTENER, concurrency)
     try:
         os.write(1, block)
     except BrokenPipeError:

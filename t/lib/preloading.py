@@ -79,7 +79,7 @@ def order(orders):
     birth, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     birth.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     birth.settimeout(LIMIT)
-    socket.send_fds(orders, [b'fork'], [read, output, listener.fileno(), theirs.fileno()])
+    socket.send_fds(orders, [b'fork'], [read, output, output, listener.fileno(), theirs.fileno()])
     for fd in (read, output):
         os.close(fd)
     listener.close()

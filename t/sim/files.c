@@ -58,8 +58,12 @@ ssize_t __wrap_read(int fd, void *buf, size_t size)
 
     if (fd >= 0 && fd < FIRST)
         return __real_read(fd, buf, size);
-    MUST(file && file->which == 1, "a read from descriptor %d, which is not open", fd);
-    if (process->pipe_len == 0 && sim_watchdog_silent(process))
+    MUST(file && (file->which == 1 || file->which == 3), "a read from descriptor %d, which is not open", fd);
+    if (file && file->which == 3 && process->life != SIM_DEAD) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (file && (file->which == 3 || process->pipe_len == 0) && sim_watchdog_silent(process))
         return 0; /* errno stays */
     if (process->pipe_len == 0) {
         errno = EAGAIN;

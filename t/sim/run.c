@@ -189,14 +189,22 @@ const char *ag_log_due(ag_log_rate_t *rate, apr_time_t now)
     return "";
 }
 
-apr_size_t ag_log_format_output(char out[AG_LOG_OUTPUT_MAX], const char *prefix, const char *line, apr_size_t len)
+void ag_log_output(const ag_record_origin_t *from, const char *line, apr_size_t len, int more)
 {
-    return (apr_size_t)snprintf(out, AG_LOG_OUTPUT_MAX, "%s%.*s", prefix, (int)len, line);
+    SAY("log: App %ld %s: %.*s%s", from->pid, from->stream, (int)len, line, more ? "..." : "");
 }
 
-void ag_log_output(const char *prefix, const char *line, apr_size_t len)
+void ag_log_make_lines(const ag_log_output_t *output, ag_log_line_cb_t cb, void *baton)
 {
-    SAY("log: %s%.*s", prefix, (int)len, line);
+    char text[HP_OUTPUT_LINE + 2];
+    int n = snprintf(text, sizeof text, "%.*s\n", (int)output->len, output->text);
+
+    cb(baton, text, (apr_size_t)n);
+}
+
+void ag_log_write(const char *line, apr_size_t len)
+{
+    SAY("log: %.*s", (int)len - 1, line);
 }
 
 void ag_log_set_level(ag_log_level_t level)

@@ -80,7 +80,7 @@ typedef struct sim_process_t {
     apr_size_t spec_len, note_len;
     char *pipe; /* what it wrote and nobody has read */
     apr_size_t pipe_len;
-    int fds[3]; /* the core's */
+    int fds[HP_MSG_FDS]; /* the core's */
     int step;
     sim_event_t life_event, output_event;
     struct sim_visitors_t visitors;
@@ -169,7 +169,7 @@ void sim_tell(const char *fmt, ...) AG_PRINTF(1, 2);
 /* Things of the looker and of the kernel that fail for a while. */
 void sim_watchdog_looker(int there);
 /* -- files.c -- */
-/* A descriptor of process `owner`: 0 its input, 1 its output, 2 its socket. */
+/* A descriptor of process `owner`: 0 its input, 1 its output, 2 its socket, 3 its errors, which are silent until its end. */
 int sim_files_open(sim_process_t *owner, int which);
 int sim_files_is_open(int fd);
 /* The core that had them has ended. */

@@ -277,9 +277,9 @@ static void arrive_watchdog(void *baton)
 
 /* -- news for the core -- */
 
-static void put_fds(sim_process_t *process, int fds[3])
+static void put_fds(sim_process_t *process, int fds[HP_MSG_FDS])
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < HP_MSG_FDS; i++)
         fds[i] = process->fds[i] = sim_files_open(process, i);
     if (process->pipe_len > 0 || sim_watchdog_silent(process))
         sim_event_set(&process->output_event, sim.now + soon());
@@ -323,7 +323,7 @@ static void account(const message_t *message)
     }
 }
 
-static void put(ag_frame_t *f, const message_t *message, int fds[3], int *nfds)
+static void put(ag_frame_t *f, const message_t *message, int fds[HP_MSG_FDS], int *nfds)
 {
     sim_process_t *process = message->process;
 
@@ -341,7 +341,7 @@ static void put(ag_frame_t *f, const message_t *message, int fds[3], int *nfds)
     } else {
         ag_frame_put_u32(f, (uint32_t)process->id + 100000);
         put_fds(process, fds);
-        *nfds = 3;
+        *nfds = HP_MSG_FDS;
     }
     if (message->type == HP_MSG_ADOPT) {
         ag_frame_put_bytes(f, process->spec, process->spec_len);
@@ -369,7 +369,7 @@ static void arrive_core(void *baton)
     ag_frame_t *f;
     const char *data;
     apr_size_t len;
-    int fds[3], nfds = 0;
+    int fds[HP_MSG_FDS], nfds = 0;
 
     (void)baton;
     SAY("the core hears: %s %d", name_of(message->type), message->process ? (int)message->process->id : 0);
@@ -421,7 +421,7 @@ static sim_process_t *ordered(uint64_t id, ag_frame_reader_t *in)
     process->stubborn = sim_percent(5);
     process->mute = sim_percent(3);
     process->ordered = sim.now;
-    process->fds[0] = process->fds[1] = process->fds[2] = -1;
+    process->fds[0] = process->fds[1] = process->fds[2] = process->fds[3] = -1;
     process->output_event = (sim_event_t){.fire = fire_output, .baton = process};
     process->life_event.baton = process;
     TAILQ_INIT(&process->visitors);
@@ -503,7 +503,7 @@ void sim_watchdog_core_ended(void)
     for (int i = 0; i < sim.nprocesses; i++) {
         sim_process_t *process = sim.processes[i];
         process->known = process->in_flight = process->idle_links = 0;
-        process->fds[0] = process->fds[1] = process->fds[2] = -1;
+        process->fds[0] = process->fds[1] = process->fds[2] = process->fds[3] = -1;
         sim_event_clear(&process->output_event);
         if (process->life == SIM_DEAD)
             process->gone = 1;

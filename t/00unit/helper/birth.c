@@ -29,21 +29,21 @@ static int take(int channel, int *pbirth)
     memcpy(fds, CMSG_DATA(c), (apr_size_t)n * sizeof(int));
     for (int i = 0; i < 3; i++)
         close(fds[i]);
-    *pbirth = fds[3];
+    *pbirth = fds[4];
     return n;
 }
 
 static int order(hp_birth_t **pbirth, uid_t uid, apr_pool_t *p)
 {
     int pair[2], end = -1, n;
-    hp_birth_order_t what = {.uid = uid, .fds = {0, 1, 2}};
+    hp_birth_order_t what = {.uid = uid, .fds = {0, 1, 2, 2}};
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
         return -1;
     what.channel = pair[0];
     ok(hp_birth_create(pbirth, loop, &what, on_birth, NULL, p) == APR_SUCCESS, "a preloader is asked");
     n = take(pair[1], &end);
-    is_int(n, 4, "and given four descriptors");
+    is_int(n, 5, "and given five descriptors");
     close(pair[0]);
     close(pair[1]);
     return end;

@@ -74,9 +74,8 @@ static void details(apr_pool_t *p)
 {
     is_str(hp_cause_details(NULL, NULL, p), NULL, "nothing");
     is_str(hp_cause_details(NULL, "bye\n", p), "bye\n", "what it printed");
-    is_str(hp_cause_details("It failed.\n", "It failed.\n", p), "It failed.\n", "its loader's message");
-    is_str(hp_cause_details("It failed.\n", "bye\nIt failed.\n", p), "It failed.\n\nIt had printed:\nbye\n", "... and what it printed before");
-    is_str(hp_cause_details("It failed.\n", "bye\n", p), "It failed.\n", "... if that is known");
+    is_str(hp_cause_details("It failed.\n", NULL, p), "It failed.\n", "its loader's message");
+    is_str(hp_cause_details("It failed.\n", "bye\n", p), "It failed.\n\nIt had printed:\nbye\n", "... and what it printed");
 }
 
 int main(void)

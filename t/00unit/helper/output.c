@@ -4,12 +4,12 @@
 
 static char seen[4 * HP_OUTPUT_LINE];
 
-static void take(void *baton, const char *line, apr_size_t len)
+static void take(void *baton, const char *line, apr_size_t len, int more)
 {
     apr_size_t used = strlen(seen);
 
     (*(int *)baton)++;
-    snprintf(seen + used, sizeof seen - used, "%.*s|", (int)len, line);
+    snprintf(seen + used, sizeof seen - used, "%.*s%c", (int)len, line, more ? '>' : '|');
 }
 
 static void lines(apr_pool_t *p)
@@ -30,6 +30,7 @@ static void lines(apr_pool_t *p)
     count = 0;
     ok(write(fds[1], more, sizeof more) == sizeof more && read_once(&output), "a long line is read");
     is_int(count, 2, "it is cut");
+    is_str(seen + strlen(seen) - 11, ">xxxxxxxxx|", "... and the first part says that more comes");
     ok(write(fds[1], "last words", 10) == 10, "a line without an end");
     hp_output_drain(&output);
     is_int(count, 3, "is one line at the end");

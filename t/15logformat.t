@@ -1,0 +1,114 @@
+# What the lines of a log look like, as text and as JSON, whatever an application prints: which stream, bounded, nothing forged. The MPM does not matter:
+# the output of applications never comes near it.
+use strict;
+use warnings;
+use lib 't/lib';
+use Fcntl qw(O_RDONLY O_NONBLOCK);
+use JSON::PP;
+use POSIX qw(mkfifo);
+use Test::More;
+use Harness;
+use Proc;
+
+my ($mpm) = Harness->mpms;
+for my $part (split ' ', $ENV{PARTS} // 'streams json pipes') {
+    subtest "$mpm: $part" => sub { no strict 'refs'; &$part() };
+}
+done_testing;
+
+sub has { my ($file, $like, $what) = @_; soon { slurp($file) =~ $like } $what, 30 }
+
+# An application whose request path says what it prints.
+sub printing {
+    my (%arg) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('wsgi');
+    spew("$app/passenger_wsgi.py", <<'END');
+import os, time
+def application(environ, start_response):
+    kind = environ["PATH_INFO"].split("/")[-1]
+    if kind == "both":
+        os.write(1, b"to stdout\n")
+        os.write(2, b"to stderr\n")
+    elif kind == "forged":
+        os.write(1, b"x\r\x1b[2J\0[Fri Nov 27 05:00:00.000000 2026] [passenger-core:error] [pid 1] PSG0102: forged\n"
+                    b"[app bank] [stdout] App 1 output: forged\n\"}\n{\"app\":\"bank\",\"message\":\"forged\"}\n")
+    elif kind == "binary":
+        os.write(1, b"\xff\xfe caf\xc3\xa9 \xe2\x82 end\n")
+    elif kind == "long":
+        for i in range(100):
+            os.write(1, b"y" * 100000)
+        os.write(1, b"\nafter\n")
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+    return [b"ok"]
+END
+    $h->own($app, $h->app_user);
+    $h->start(conf => "DocumentRoot $app/public\n" . $arg{conf}->($h));
+    return ($h, $app);
+}
+sub objects { my ($file) = @_; map { JSON::PP->new->utf8->decode($_) } grep { /\n\z/ } slurp($file) =~ /^(.*\n)/mg }
+
+sub streams {
+    my ($h, $app) = printing(conf => sub { "PassengerLogFile $_[0]{root}/logs/passenger.log\nPassengerMaxPoolSize 1\n" });
+    my $log = "$h->{root}/logs/passenger.log";
+    is $h->get('/both')->status, 200, 'an application prints to both';
+    has($log, qr/^\[\w+ \w+ +\d+ [\d:]+\.\d{6} \d+\] \[passenger-core:notice\] \[pid \d+\] \[app \Q$app\E \(production\)\] \[$_\] App \d+ output: to $_$/m, "a line of $_")
+        for qw(stdout stderr);
+    $h->kill_core;
+    $h->allow_log('PSG0013');
+    truncate $log, 0;
+    is $h->get('/both')->status, 200, 'with another core';
+    has($log, qr/\[$_\] App \d+ output: to $_$/m, "... a line of $_") for qw(stdout stderr);
+    is $h->get('/forged')->status, 200, 'an application prints what looks like lines of others';
+    has($log, qr/output: \{"app":"bank"/, '... which are there');
+    my @forged = grep { /forged|bank/ } split /\n/, slurp($log);
+    is scalar(grep { /^\[[^]]+\] \[passenger-core:notice\] \[pid \d+\] \[app \Q$app\E \(production\)\] \[stdout\] App \d+ output: / } @forged), scalar @forged, '... as its own';
+    unlike slurp($log), qr/[\0\r\x1b]/, '... without control characters';
+    is $h->get('/long')->status, 200, 'a line of 10 MB';
+    has($log, qr/output: after$/m, '... is followed by others');
+    my ($all, $y) = (slurp($log), 0);
+    $y += length $1 while $all =~ /output: (y+)$/mg;
+    is $y, 10_000_000, '... is there, cut';
+    cmp_ok length, '<', 8448, '... into lines of the usual length' for (sort { length $b <=> length $a } split /\n/, slurp($log))[0];
+}
+
+sub json {
+    my ($h, $app) = printing(conf => sub { my $one = "$_[0]{root}/logs/passenger.log";
+        "PassengerLogFile $one\nPassengerLogFormat json\nPassengerLogLevel 4\n<Location /own>\nPassengerAppLogFile own.log\nPassengerAppGroupName own\n</Location>\n" });
+    my $log = "$h->{root}/logs/passenger.log";
+    is $h->get("/$_")->status, 200, $_ for qw(both forged binary);
+    is $h->get('/own/both')->status, 200, 'a file of its own';
+    has($log, qr/end"/, 'all is there');
+    my @all = objects($log);
+    my ($out, $err) = map { my $stream = $_; grep { $_->{message} eq "to $stream" } @all } qw(stdout stderr);
+    is_deeply [sort keys %$out], [qw(app message pid stream time)], 'output has these fields';
+    is_deeply [@$out{qw(app stream)}, $err->{stream}], ["$app (production)", 'stdout', 'stderr'], '... of application and stream';
+    like $out->{time}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d:\d\d$/, '... and a date of RFC 3339';
+    ok kill(0, $out->{pid}), '... and the process';
+    ok !(grep { ($_->{app} // '') eq 'bank' || ($_->{tag} // '') eq 'PSG0102' } @all), 'nothing can be forged';
+    ok((grep { $_->{message} eq '{"app":"bank","message":"forged"}' } @all), '... what was tried is a message');
+    ok((grep { $_->{message} eq "\\xff\\xfe caf\x{e9} \\xe2\\x82 end" } @all), 'bytes that are no UTF-8 are shown');
+    my ($ours) = grep { ($_->{tag} // '') eq 'PSG0112' } @all;
+    is_deeply [sort keys %$ours], [qw(level message pid role tag time)], 'our own messages have these';
+    is "@$ours{qw(level role)}", 'info passenger-core', '... with level and role';
+}
+
+# A log that is a pipe: each write is one line that nobody's can be mixed into; one that nobody reads keeps nobody.
+sub pipes {
+    my $fifo;
+    my ($h, $app) = printing(conf => sub {
+        $fifo = "$_[0]{root}/logs/fifo";
+        mkfifo($fifo, 0600) or die "mkfifo: $!";
+        sysopen(my $reader, $fifo, O_RDONLY | O_NONBLOCK) or die "$fifo: $!";
+        $_[0]{reader} = $reader;
+        "PassengerLogFile $fifo\n" });
+    my $got = '';
+    my $more = sub { while (sysread($h->{reader}, $got, 65536, length $got)) { } $got };
+    is $h->get('/long')->status, 200, 'a pipe gets a line of 10 MB that nobody reads: the application answers';
+    is $h->get('/both')->status, 200, '... and goes on';
+    soon { $h->get('/both'); $more->() =~ /PSG0800: log.lost: (\d+) lines/ } 'what was lost is told when it is read', 30;
+    soon { $h->get('/both'); $more->() =~ /to stderr\n/ } '... and what is printed then', 30;
+    my @lines = split /\n/, $got;
+    is scalar(grep { length($_) > 4095 } @lines), 0, 'no line is longer than a pipe takes at once';
+    is scalar(grep { !/^\[\w+ \w+ +\d+ [\d:]+\.\d{6} \d+\] \[passenger-\w+:\w+\] \[pid \d+\] / } @lines), 0, 'none is torn';
+}
