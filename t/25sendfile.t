@@ -7,7 +7,7 @@ use Harness;
 use Proc;
 
 my ($first, @others) = Harness->mpms;
-for my $part (split ' ', $ENV{PARTS} // 'files refused off') {
+for my $part (split ' ', $ENV{PARTS} // 'files refused filters lifetimes languages off') {
     subtest "$first: $part" => sub { no strict 'refs'; &$part($first) };
 }
 for my $mpm (@others) {
@@ -50,10 +50,10 @@ sub named { my ($h, $fields, %more) = @_; my $query = delete $more{query} // '';
 
 sub files {
     my ($mpm) = @_;
-    my ($h, $app) = make($mpm);
+    my ($h, $app) = make($mpm, workers => 16);
     my $file = "$app/files/big.txt";
     my $bytes = slurp($file);
-    $h->start(conf => "DocumentRoot $app/public\nPassengerXSendfile On\nPassengerXAccelMapping /private $app/files\nErrorDocument 404 \"gone\"");
+    $h->start(conf => "DocumentRoot $app/public\nPassengerMaxInstances 1\nPassengerXSendfile On\nPassengerXAccelMapping /private $app/files\nErrorDocument 404 \"gone\"");
     my $r = named($h, "X-Sendfile: $file|Content-Length: 0|Set-Cookie: a=b|Cache-Control: private|Content-Disposition: attachment");
     is $r->status, 200, 'a file';
     ok $r->complete && $r->body eq $bytes, '... whole';
@@ -100,17 +100,22 @@ sub files {
     like $h->expect_log('PSG2200'), qr{files/nothing\.txt cannot be opened by user \w+: No such file}, '... in the log';
     is $h->get('/seen', 'X-Sendfile-Type' => 'X-Sendfile', 'X-Accel-Mapping' => '/=/x')->body, '[]', 'a visitor tells the application nothing';
     is named($h, 'Content-Type: text/plain', query => 2, 'X-Sendfile' => $file, 'X-Accel-Redirect' => '/private/page.html')->body, 'xx', '... and the server neither';
-    slow($h, $file, $bytes);
+    slow($h, $app);
 }
 
-# The application's only process answers others while somebody reads slowly.
+# The application's only process answers others while somebody reads slowly, and where requests are parked, so do Apache's threads.
 sub slow {
-    my ($h, $file, $bytes) = @_;
-    my @readers = map { my $c = $h->client; $c->send("GET / HTTP/1.1\r\nHost: x\r\nX-Want: X-Sendfile: $file\r\n\r\n"); $c } 1 .. 4;
-    is named($h, 'X-Sendfile: files/page.html')->status, 200, "beside slow readers ($_)" for 1 .. 5;
+    my ($h, $app) = @_;
+    my $many = $h->{mpm} eq 'event' && ($ENV{PARK} // '') ne 'off' ? 20 : 4;
+    my $size = 30 << 20;
+    truncate "$app/files/empty.txt", $size;
+    my @readers = map { my $c = $h->client; $c->send("GET / HTTP/1.1\r\nHost: x\r\nX-Want: X-Sendfile: files/empty.txt\r\n\r\n"); $c } 1 .. $many;
+    is named($h, 'X-Sendfile: files/page.html')->status, 200, "beside $many slow readers ($_)" for 1 .. 5;
+    is scalar($h->apps), 1, '... by one process';
+    $_->close for splice @readers, 3;
     for my $reader (@readers) {
         my $r = $reader->read_response;
-        ok $r->complete && $r->body eq $bytes, 'a slow reader gets all';
+        ok $r->complete && length $r->body == $size, 'a slow reader gets all';
     }
 }
 
@@ -164,6 +169,128 @@ END
     $h->allow_log('PSG2200');
     is named($h, "X-Sendfile: $app/files/page.html", Host => 'allowed')->status, 200, 'a folder that the configuration allows';
     is named($h, "X-Sendfile: $app/passenger_wsgi.py", Host => 'allowed')->status, 403, '... and nothing beside it';
+}
+
+# What is below and above in httpd: compression, HTTP/2, large files, files that change meanwhile.
+sub filters {
+    my ($mpm) = @_;
+    my ($h, $app) = make('event', modules => ['http2']);
+    my $file = "$app/files/big.txt";
+    my $bytes = slurp($file);
+    open my $sparse, '>', "$app/files/sparse" or die;
+    truncate $sparse, 5 << 30;
+    seek $sparse, 3 << 30, 0;
+    print $sparse 'in the middle';
+    close $sparse;
+    $h->start(conf => "Protocols h2c http/1.1\nDocumentRoot $app/public\nPassengerXSendfile On\nAddOutputFilterByType DEFLATE text/plain");
+    my $r = named($h, "X-Sendfile: $file", 'Accept-Encoding' => 'gzip');
+    is $r->header('Content-Encoding'), 'gzip', 'mod_deflate compresses';
+    ok length $r->body < 2_000_000 && gunzip($h, $r->body) eq $bytes, '... all of it';
+    my $got = `curl -s --http2-prior-knowledge -H 'X-Want: X-Sendfile: $file' -w ' %{http_version} %{http_code}' http://127.0.0.1:$h->{port}/`;
+    ok $got eq "$bytes 2 200", 'HTTP/2';
+    $got = `curl -s --http2-prior-knowledge -r 8-15 -H 'X-Want: X-Sendfile: $file' http://127.0.0.1:$h->{port}/`;
+    is $got, '0000001 ', '... a range';
+    $r = named($h, 'X-Sendfile: files/sparse', Range => 'bytes=' . (3 << 30) . '-' . ((3 << 30) + 12));
+    is $r->body, 'in the middle', 'beyond 2 GiB';
+    is $h->ask('HEAD', '/', 'X-Want' => 'X-Sendfile: files/sparse')->header('Content-Length'), 5 << 30, '... and its length';
+    spew("$app/files/$_", $bytes x 10) for qw(replaced cut);
+    my @slow = map { my $c = $h->client; $c->send("GET / HTTP/1.1\r\nHost: x\r\nX-Want: X-Sendfile: files/$_\r\n\r\n"); $c } qw(replaced cut);
+    spew("$app/files/new", 'new');
+    soon { named($h, 'X-Sendfile: files/new')->body eq 'new' } 'both are being sent';
+    rename "$app/files/new", "$app/files/replaced";
+    is named($h, 'X-Sendfile: files/replaced')->body, 'new', 'a file that was replaced';
+    my $old = $slow[0]->read_response;
+    ok $old->complete && $old->body eq $bytes x 10, '... goes on for those who get the old one';
+    truncate "$app/files/cut", 0;
+    ok !$slow[1]->read_response->complete, 'one that was cut short looks broken';
+    is named($h, 'X-Sendfile: files/page.html')->status, 200, '... and no child has died of it';
+}
+
+sub gunzip { my ($h, $data) = @_; spew("$h->{root}/run/zipped", $data); return scalar `gzip -dc < $h->{root}/run/zipped` }
+
+sub porters { my ($h) = @_; grep { "@{ $_->{cmdline} }" =~ /passenger-helper prepare/ } $h->processes }
+
+# Who opens the files, and what if it dies, or the core does.
+sub lifetimes {
+    my ($mpm) = @_;
+    my ($h, $app) = make($mpm);
+    $h->start(conf => "DocumentRoot $app/public\nPassengerXSendfile On");
+    my $page = sub { named($h, 'X-Sendfile: files/page.html|Content-Type: text/html')->body };
+    is named($h, 'Content-Type: text/plain', query => 2)->body, 'xx', 'a response without a file';
+    is scalar(porters($h)), 0, '... needs nobody to open one';
+    is $page->(), '<p>page</p>', 'a file';
+    my ($porter) = porters($h);
+    is scalar(getpwuid((stat "/proc/$porter->{pid}/environ")[4]) // ''), 'root', 'the process that opened it shows nobody its descriptors';
+    my ($uid) = slurp("/proc/$porter->{pid}/status") =~ /^Uid:\t(\d+)/m;
+    is scalar getpwuid $uid, $h->app_user, '... and is the application\'s user';
+    like slurp("/proc/$porter->{pid}/status"), qr/^CapEff:\t0+$/m, '... with no right besides';
+    my $before = Proc::fds($h->core);
+    $page->() for 1 .. 40;
+    cmp_ok scalar(Proc::fds($h->core)), '<', $before + 20, 'the core keeps no file';
+    kill KILL => $porter->{pid};
+    soon { !grep { $_->{pid} == $porter->{pid} } porters($h) } 'it is killed';
+    is $page->(), '<p>page</p>', '... and replaced';
+    $h->kill_core;
+    $h->expect_log('PSG0013');
+    is $page->(), '<p>page</p>', 'with a new core';
+    soon { porters($h) == 1 } '... there is one again';
+    $h->graceful;
+    is $page->(), '<p>page</p>', 'after a reload';
+    my $long = named($h, 'X-Sendfile: files/page.html|Content-Type: text/html', query => 20 << 20);
+    is $long->body, '<p>page</p>', 'beside a body of 20 MB';
+    is $page->(), '<p>page</p>', '... whose process goes on';
+    $h->allow_log(qr/PSG01\d\d|output:/);
+}
+
+# As applications of each language say it.
+sub languages {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my %app = (
+        rack => $h->make_app('rack', { 'files/a.txt' => 'from rack', 'config.ru' => <<'END' }),
+require 'rack'
+use Rack::Sendfile
+run Rack::Files.new(File.join(__dir__, 'files'))
+END
+        django => $h->make_app('django', { 'files/a.txt' => 'from django', 'passenger_wsgi.py' => <<'END' }),
+import os
+from django.conf import settings
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+def send(request):
+    response = HttpResponse()
+    response["X-Sendfile"] = os.path.join(os.path.dirname(os.path.abspath(__file__)), "files", "a.txt")
+    del response["Content-Type"]
+    return response
+urlpatterns = [path("a.txt", send)]
+application = get_wsgi_application()
+END
+        php => $h->make_app('php', { 'files/a.txt' => 'from php', 'public/index.php' => <<'END' }),
+<?php
+$file = __DIR__ . '/../files/a.txt';
+header('Content-Type: text/plain');
+header('Content-Length: ' . filesize($file));
+header('X-Accel-Redirect: /internal/a.txt');
+END
+        node => $h->make_app('node', { 'files/a.txt' => 'from node', 'server.js' => <<'END' }));
+require('http').createServer((request, response) => {
+  response.setHeader('X-Sendfile', 'files/a.txt');
+  response.end();
+}).listen(process.env.PORT, '127.0.0.1');
+END
+    my %more = (rack => "SetEnv sendfile.type X-Sendfile", php => "PassengerAppType php\nPassengerXAccelMapping /internal files",
+        node => 'PassengerAppStartCommand "node server.js"', django => '');
+    $h->start(conf => join '', map { "<VirtualHost *>\nServerName $_\nDocumentRoot $app{$_}/public\nPassengerXSendfile On\n$more{$_}\n</VirtualHost>\n" } sort keys %app);
+    for my $language (sort keys %app) {
+        my $r = $h->get('/a.txt', Host => $language);
+        is join(' ', $r->status, $r->header('Content-Length'), $r->body), '200 ' . length("from $language") . " from $language", $language;
+        like $r->header('Content-Type'), qr{^text/plain}, '... with a type';
+        is $h->get('/a.txt', Host => $language, Range => 'bytes=0-3')->body, 'from', '... and a range';
+    }
+    is scalar(porters($h)), 4, 'it was Apache that sent them';
+    $h->allow_log(qr/output:/);
 }
 
 sub off {
