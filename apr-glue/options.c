@@ -45,6 +45,7 @@ static const char kinds[] =
 #define VHOST              AG_OPTIONS_VHOST
 #define CAP                AG_OPTIONS_CAP
 #define ENDLESS            AG_OPTIONS_ENDLESS
+#define FIRM               AG_OPTIONS_FIRM
 #define ANY                .hi = 1
 #define RANGE(least, most) .lo = least, .hi = most
 #define LENGTH(most)       .hi = most

@@ -7,7 +7,7 @@
     STR(build_id) U32(config_generation) STR(registry_dir) STR(instance_dir) STR(data_dir) STR(web_user) U32(web_uid)                      \
     U32(user_switching) STR(server_software) STR(default_user) STR(default_group) STR(default_ruby) U32(log_level)                         \
     U32(max_pool_size) U32(max_instances_per_app) U32(pool_idle_time) U32(stat_throttle_rate) U32(response_watermark) U32(socket_backlog)  \
-    U32(show_version) U32(disable_log_prefix) U32(log_json) U32(analytics_collection_rate)
+    U32(show_version) U32(disable_log_prefix) U32(log_json) U32(core_files) U32(analytics_collection_rate)
 
 void ag_settings_put(ag_frame_t *f, const ag_settings_t *s)
 {
@@ -87,6 +87,24 @@ int ag_settings_granted(const ag_settings_t *s, const char *option, const char *
             return 1;
     }
     return 0;
+}
+
+int ag_settings_most(const ag_settings_t *s, const char *option, const char *app_root, int endless, int most)
+{
+    apr_size_t nearest = 0;
+
+    for (int i = 0; i < s->grants->nelts; i++) {
+        const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
+        apr_size_t near = strlen(grant->root);
+        int value;
+        if (strcmp(grant->option, option) != 0 || near < nearest || !below(app_root, grant->root))
+            continue;
+        value = (int)apr_atoi64(grant->value);
+        if (near > nearest || (endless && value == 0) || (value > most && !(endless && most == 0)))
+            most = value;
+        nearest = near;
+    }
+    return most;
 }
 
 int ag_settings_granted_here(const ag_settings_t *s, const char *option, const char *value, const char *app_root)

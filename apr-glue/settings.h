@@ -50,6 +50,7 @@ typedef struct {
     int show_version;           /* in X-Powered-By */
     int disable_log_prefix;     /* application output without "App 123 output: " */
     uint32_t log_json;          /* AG_SETTINGS_JSON_ of the logs that are JSON */
+    uint32_t core_files;        /* descriptors for the core; 0: as many as there are */
     uint32_t analytics_collection_rate; /* seconds between looks at what a process uses, at least */
     apr_array_header_t *grants; /* of ag_settings_grant_t */
     const apr_array_header_t *pre_start; /* of const char *: URLs to be requested after a start; NULL or empty: none */
@@ -62,6 +63,9 @@ ag_settings_t *ag_settings_get(ag_frame_reader_t *in);
 
 /* 1 if root's configuration allows `value` for `option` in an application at `app_root`. */
 int ag_settings_granted(const ag_settings_t *settings, const char *option, const char *value, const char *app_root);
+/* The most that it allows of a number: the greatest of those that are said for the nearest folder. `most` where it says nothing; 0 counts as more
+ * than all others if `endless`. */
+int ag_settings_most(const ag_settings_t *settings, const char *option, const char *app_root, int endless, int most);
 /* 1 if it allows it for this very folder. */
 int ag_settings_granted_here(const ag_settings_t *settings, const char *option, const char *value, const char *app_root);
 

@@ -60,7 +60,7 @@ static const char intro[] =
     "the application's user and the file's owner are the same, or\nthe startup file's owner and the file's, is checked before anything is "
     "started. Interpreters that are named there must be plain interpreters of root's or of that user;\nusers and groups may be those that "
     "ownership says anyhow; a group's name joins no processes of others. Limits are lowered to what the server's configuration says,\nwherever "
-    "that stands, with a warning.\n";
+    "that stands, and PassengerCPUWeight to 100 where it says nothing, with a warning.\n";
 
 static const char differences[] =
     "\n## Different from Phusion Passenger\n\n"

@@ -4,6 +4,7 @@
 #include "apr-glue/sock.h"
 #include "apr-glue/text.h"
 #include "helper/birth.h"
+#include "helper/budgets.h"
 #include "helper/msg.h"
 #include "helper/strays.h"
 #include "helper/upgrade.h"
@@ -46,6 +47,7 @@ struct hp_apps_t {
     gid_t core_gid;
     apr_hash_t *apps;
     hp_strays_t *strays;
+    hp_budgets_t *budgets;
     hp_chan_t *core;
     apr_pool_t *settings_pool;
     const void *settings;
@@ -72,6 +74,31 @@ static int lives(void *baton, uint64_t id, pid_t pid)
     return apr_hash_get(apps->apps, &id, sizeof id) != NULL || known(apps, pid);
 }
 
+static void tell_budget(void *baton, uint64_t id, unsigned long tasks, int at_limit)
+{
+    const hp_apps_t *apps = baton;
+    apr_pool_t *ptemp;
+    ag_frame_t *f;
+
+    if (!apps->core)
+        return;
+    apr_pool_create(&ptemp, apps->p);
+    f = ag_frame_create(ptemp, HP_MSG_BUDGET);
+    ag_frame_put_u64(f, id);
+    ag_frame_put_u32(f, (uint32_t)tasks);
+    ag_frame_put_u32(f, (uint32_t)at_limit);
+    hp_chan_send(apps->core, f, NULL, 0);
+    apr_pool_destroy(ptemp);
+}
+
+static void watch_budget(const app_t *app)
+{
+    const hp_budgets_new_t process = {.id = app->id, .pid = app->pid, .spec = app->spec, .spec_len = app->spec_len,
+                                      .forked = app->birth != NULL, .may_fork = app->forks >= 0};
+
+    hp_budgets_add(app->apps->budgets, &process);
+}
+
 hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, gid_t core_gid, apr_pool_t *p)
 {
     hp_apps_t *apps = apr_pcalloc(p, sizeof *apps);
@@ -84,6 +111,7 @@ hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *
     apps->core_gid = core_gid;
     apps->apps = apr_hash_make(p);
     apps->strays = hp_strays_create(loop, lives, apps, p);
+    apps->budgets = hp_budgets_create(loop, tell_budget, apps, p);
     apps->next_id = 1;
     return apps;
 }
@@ -95,6 +123,7 @@ void hp_apps_settings(hp_apps_t *apps, const void *settings, apr_size_t len)
     apr_pool_create(&apps->settings_pool, apps->p);
     apps->settings = apr_pmemdup(apps->settings_pool, settings, len);
     apps->settings_len = len;
+    hp_budgets_settings(apps->budgets, apps->settings, len);
 }
 
 static void tell_exited(hp_apps_t *apps, uint64_t id, int status, apr_pool_t *ptemp)
@@ -140,6 +169,7 @@ static void on_app_exit(void *baton, pid_t pid, int status)
     kill(-pid, SIGKILL);
     hp_instance_forget(apps->instance, pid, app->started);
     hp_instance_drop(apps->instance, strrchr(folder_of(app), '/') + 1);
+    hp_budgets_remove(apps->budgets, app->id);
     tell_exited(apps, app->id, status, app->p);
     discard(app);
     hp_strays_look(apps->strays);
@@ -300,6 +330,7 @@ static void introduce(app_t *app)
     ag_frame_put_u64(f, app->id);
     ag_frame_put_u32(f, (uint32_t)app->pid);
     hp_chan_send(apps->core, f, (int[HP_MSG_FDS]){app->in, app->out, app->sock, app->err}, HP_MSG_FDS);
+    watch_budget(app);
 }
 
 static apr_status_t folder_there(const hp_apps_t *apps)
@@ -521,6 +552,7 @@ void hp_apps_restore(hp_apps_t *apps, ag_frame_reader_t *in)
         app->note = bytes ? apr_pmemdup(app->note_pool, bytes, app->note_len) : NULL;
         apr_hash_set(apps->apps, &app->id, sizeof app->id, app);
         ag_loop_child(apps->loop, app->pid, on_app_exit, app);
+        watch_budget(app);
     }
 }
 

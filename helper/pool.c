@@ -1,6 +1,7 @@
 #include "helper/pool.h"
 #include "apr-glue/log.h"
 #include "helper/orders.h"
+#include "helper/wear.h"
 #include <apr_base64.h>
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -262,6 +263,14 @@ int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const in
             hp_process_refused(process, "the helper has no file descriptor left for it (fd.exhausted)");
         } else if (process) {
             process_news(process, type, in, fds);
+        }
+        return 1;
+    case HP_MSG_BUDGET:
+        process = hp_process_find(pool->ctx, ag_frame_get_u64(in));
+        if (process) {
+            process->tasks = ag_frame_get_u32(in);
+            if (ag_frame_get_u32(in))
+                hp_wear_tasks(process);
         }
         return 1;
     case HP_MSG_STATED:

@@ -11,6 +11,7 @@
 #include "helper/generic.h"
 #include "helper/interpreter.h"
 #include "helper/kind.h"
+#include "helper/limits.h"
 #include "helper/page.h"
 #include "helper/php.h"
 #include "helper/porter.h"
@@ -29,7 +30,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -278,21 +278,13 @@ static const char *login_shell(const prepare_t *w)
     return NULL;
 }
 
-static void limits(void)
+static void limits(const prepare_t *w)
 {
-    struct rlimit nofile;
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    const hp_limits_who_t who = {.uid = w->user.uid, .may_fork = fcntl(FORKS_FD, F_GETFD) >= 0, .servant = w->spec->errand != HP_SPEC_APP};
+    hp_budget_t budget;
 
-    /* The watchdog is the last to be killed for memory, its applications are like any other process. */
-    if (fd >= 0) {
-        (void)!write(fd, "0", 1);
-        close(fd);
-    }
-    /* The helper's own soft limit is raised; programs that use select(2) must not inherit that. */
-    if (getrlimit(RLIMIT_NOFILE, &nofile) == 0 && nofile.rlim_cur > 1024) {
-        nofile.rlim_cur = 1024;
-        setrlimit(RLIMIT_NOFILE, &nofile);
-    }
+    hp_budget_make(&budget, w->spec, w->settings);
+    hp_limits_apply(&budget, &who);
 }
 
 /* What the kernel would say of it names the wrong file. */
@@ -537,7 +529,7 @@ int hp_prepare_run(const char *folder, const char *gid)
     choose_user(&w);
     if (!w.kind->loader)
         make_folder(&w, (gid_t)strtoul(gid, NULL, 10));
-    limits();
+    limits(&w);
     become_user(&w);
     enter_folder(&w);
     if (w.spec->errand == HP_SPEC_SCRIBE)

@@ -1,6 +1,7 @@
 #include "helper/process.h"
 #include "apr-glue/log.h"
 #include "helper/cause.h"
+#include "helper/exhausted.h"
 #include "helper/greeting.h"
 #include "helper/kind.h"
 #include "helper/listens.h"
@@ -168,6 +169,7 @@ static void keep_line(hp_process_t *process, const char *stream, const char *lin
     if (process->state == HP_PROCESS_STARTING)
         hp_output_keep(&process->words, line, len);
     hp_process_say(process, stream, line, len, more);
+    process->files_told = process->files_told || hp_exhausted_tell(process->spec, process->pid, line, len);
 }
 
 static void break_off(hp_process_t *process, const char *reason)

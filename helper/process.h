@@ -65,7 +65,7 @@ struct hp_process_t {
     apr_time_t started, last_used;
     apr_time_t leaving_since; /* 0: it is not */
     int failed;  /* the group has been told */
-    int answered; /* it has served a request */
+    int answered, files_told; /* it has served a request; the log has said that its descriptors are used up */
     int ended, crashed; /* reaped, what it still says changes nothing; and nobody had asked it to end */
     int counted_starting; /* the group counts it among those that start */
     int suspect; /* it took no connection: it has ended, or is ended soon */
@@ -78,7 +78,7 @@ struct hp_process_t {
     uint64_t forked_by; /* the preloader that was last told to bring it; 0: it was started by itself */
     apr_time_t stack_at; /* when it was asked where it is */
     apr_uint64_t rss; /* bytes, when last measured */
-    unsigned cpu, load; /* percent of one processor, the same; of the time, in which its first thread ran or waited for a processor */
+    unsigned cpu, load, tasks; /* percent of a processor; of the time, when its first thread ran or waited for one; 0: not counted */
     apr_interval_time_t cpu_time, wanted; /* in all, at measured_at */
     apr_time_t measured_at;       /* 0: never */
     uint64_t restart_stamp;       /* of restart.txt when it was started (watch.h) */

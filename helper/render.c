@@ -101,6 +101,19 @@ static const char *remark(const json_t *process)
                                                                   : NULL;
 }
 
+/* What it may use, and what it uses of that where it is counted. */
+static void say_limits(out_t *out, const json_t *process)
+{
+    const json_t *limits = json_object_get(process, "limits");
+    apr_int64_t tasks = number(limits, "tasks"), memory = number(limits, "memory") >> 20;
+
+    if (!limits)
+        return;
+    say(out, "    Limits: files %" APR_INT64_T_FMT ", CPU weight %" APR_INT64_T_FMT "%s%s\n", number(limits, "files"), number(limits, "cpu_weight"),
+        tasks ? apr_psprintf(out->p, ", tasks %" APR_INT64_T_FMT " (%" APR_INT64_T_FMT " used)", tasks, number(process, "tasks")) : "",
+        memory ? apr_psprintf(out->p, ", memory %" APR_INT64_T_FMT "M", memory) : "");
+}
+
 static void say_process(out_t *out, const json_t *process, apr_int64_t generation)
 {
     const char *special = remark(process);
@@ -120,6 +133,8 @@ static void say_process(out_t *out, const json_t *process, apr_int64_t generatio
             number(process, "concurrency") ? apr_psprintf(out->p, "%" APR_INT64_T_FMT, number(process, "concurrency")) : "unlimited");
     if (out->verbose && *text(process, "interpreter"))
         say(out, "    Interpreter: %s (%s)\n", text(process, "interpreter"), text(process, "interpreter_rule"));
+    if (out->verbose)
+        say_limits(out, process);
     if (special)
         say(out, "    %s\n", special);
     if (number(process, "generation") < generation)

@@ -40,6 +40,20 @@ void hp_rights_harden(int first, int fresh)
     }
 }
 
+void hp_rights_files(uint32_t files)
+{
+    struct rlimit nofile;
+
+    if (files == 0 || getrlimit(RLIMIT_NOFILE, &nofile))
+        return;
+    nofile.rlim_cur = files;
+    if (nofile.rlim_cur > nofile.rlim_max)
+        nofile.rlim_max = files;
+    if (setrlimit(RLIMIT_NOFILE, &nofile))
+        ag_log(AG_LOG_WARN, "PSG2301", "helper.files: PassengerCoreFileDescriptorUlimit %lu has no effect: %s. Raise the limit that Apache is "
+               "started with (LimitNOFILE= in apache2.service, or ulimit -n).", (unsigned long)files, strerror(errno));
+}
+
 static void check_file(const char *path)
 {
     struct stat st;

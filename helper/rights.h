@@ -8,6 +8,9 @@
  * upgrade they are an inheritance. */
 void hp_rights_harden(int first, int fresh);
 
+/* How many descriptors the core will have, which inherits it; 0: as many as there are. */
+void hp_rights_files(uint32_t files);
+
 /* A warning for each of this program, its loaders and their folders that others than root can change, if we are root: they decide what root and every
  * application's user runs. */
 void hp_rights_check_files(const char *program, apr_pool_t *ptemp);

@@ -1,5 +1,6 @@
 #include "helper/status.h"
 #include "apr-glue/build.h"
+#include "helper/budget.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -169,6 +170,20 @@ typedef struct {
     pid_t pid;
 } walk_t;
 
+/* What it may use, NULL for what has no limit. */
+static json_t *limits_of(const hp_process_t *process)
+{
+    json_t *object = needed(json_object());
+    hp_budget_t budget;
+
+    hp_budget_make(&budget, process->spec, process->ctx->settings);
+    put(object, "memory", budget.memory ? json_integer((json_int_t)budget.memory << 20) : json_null());
+    put(object, "tasks", budget.tasks ? json_integer(budget.tasks) : json_null());
+    put_int(object, "files", budget.files ? budget.files : 1024);
+    put_int(object, "cpu_weight", budget.weight);
+    return object;
+}
+
 static void put_life(json_t *object, const hp_process_t *process, apr_time_t now)
 {
     static const char *const states[] = {[HP_PROCESS_STARTING] = "starting", [HP_PROCESS_READY] = "ready", [HP_PROCESS_DRAINING] = "draining",
@@ -182,6 +197,8 @@ static void put_life(json_t *object, const hp_process_t *process, apr_time_t now
     put(object, "uptime", json_real(seconds(now - process->started)));
     put_int(object, "rss", (json_int_t)process->rss);
     put_int(object, "cpu", process->cpu);
+    put(object, "tasks", process->tasks ? json_integer(process->tasks) : json_null());
+    put(object, "limits", limits_of(process));
     put(object, "interpreter", string(process->interpreter.path));
     put(object, "interpreter_rule", string(process->interpreter.rule));
 }

@@ -64,8 +64,7 @@ void hp_strays_mark(const hp_strays_t *strays, uint64_t id)
     setrlimit(RLIMIT_RTTIME, id ? &marked : &strays->usual);
 }
 
-/* The id of the process that `pid` descends from; 0: none. */
-static uint64_t mark_of(pid_t pid)
+uint64_t hp_strays_id(pid_t pid)
 {
     char path[64], text[4096];
     unsigned long long limit = 0;
@@ -141,7 +140,7 @@ static void end_strays(void *baton)
     apr_pool_create(&p, strays->p);
     seen = apr_array_make(p, 4, sizeof(stray_t));
     while (fscanf(children, "%ld", &pid) == 1) {
-        uint64_t id = mark_of((pid_t)pid);
+        uint64_t id = hp_strays_id((pid_t)pid);
         if (id && !strays->lives(strays->baton, id, (pid_t)pid))
             APR_ARRAY_PUSH(seen, stray_t) = end_stray(strays, (pid_t)pid, id, now);
     }

@@ -22,6 +22,9 @@ void hp_strays_mark(const hp_strays_t *strays, uint64_t id);
 /* The mark as the number that a process which a preloader has forked sets for itself: even root may lack the right to do that (CAP_SYS_RESOURCE). */
 uint64_t hp_strays_number(uint64_t id);
 
+/* The id of the process that `pid` is, or descends from; 0: none. */
+uint64_t hp_strays_id(pid_t pid);
+
 /* A process of an application has ended: its strays get SIGTERM, and SIGKILL two seconds later, as do theirs. */
 void hp_strays_look(hp_strays_t *strays);
 /* A descendant that came to us has ended: its own children may have come instead. */

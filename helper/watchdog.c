@@ -559,6 +559,7 @@ int hp_watchdog_run(const char *state)
     rv = state ? inherited_settings(w, state, &in) : first_settings(w);
     if (rv != APR_SUCCESS)
         return give_up("the settings from Apache could not be read; module and helper are of different versions");
+    hp_rights_files(w->settings->core_files);
     w->reserve = hp_reserve_create(p);
     hp_upgrade_note(&w->self, own_path(p));
     w->loop = ag_loop_create(p);

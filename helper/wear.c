@@ -1,5 +1,6 @@
 #include "helper/wear.h"
 #include "apr-glue/log.h"
+#include "helper/budget.h"
 #include "helper/meter.h"
 
 static int larger(const hp_process_t *process, int megabytes)
@@ -38,4 +39,17 @@ void hp_wear_enforce(hp_process_t *process, const ag_options_t *options, const c
            work ? hp_process_work_value(work, "REQUEST_METHOD") : "no", work ? hp_process_work_value(work, "REQUEST_URI") : "request",
            process->in_flight);
     hp_process_kill(process);
+}
+
+void hp_wear_tasks(const hp_process_t *process)
+{
+    const hp_process_work_t *work = TAILQ_FIRST(&process->work);
+    hp_budget_t budget;
+
+    hp_budget_make(&budget, process->spec, process->ctx->settings);
+    ag_log(AG_LOG_ERROR, "PSG2300",
+           "app.tasks_limit: process %ld of %s has %u processes and threads, its limit is PassengerTaskLimit %d; it can start no more, in %s %s, "
+           "inflight=%d",
+           (long)process->pid, process->spec->group, process->tasks, budget.tasks, work ? hp_process_work_value(work, "REQUEST_METHOD") : "no",
+           work ? hp_process_work_value(work, "REQUEST_URI") : "request", process->in_flight);
 }

@@ -10,4 +10,7 @@ void hp_wear_judge(hp_process_t *process, const hp_process_work_t *work, const a
 /* Kills a process that was last seen above the hard limit, mid-request if need be: memory that is gone is everybody's. */
 void hp_wear_enforce(hp_process_t *process, const ag_options_t *options, const char *group);
 
+/* The log says that it has as many tasks as it may have. */
+void hp_wear_tasks(const hp_process_t *process);
+
 #endif

@@ -455,6 +455,7 @@ ag_settings_t *mp_conf_settings(apr_pool_t *p, server_rec *s)
     settings->response_watermark = (uint32_t)g->response_buffer_high_watermark;
     settings->socket_backlog = (uint32_t)g->socket_backlog;
     settings->show_version = g->show_version_in_header;
+    settings->core_files = (uint32_t)g->core_file_descriptor_ulimit;
     settings->analytics_collection_rate = (uint32_t)g->analytics_collection_rate;
     settings->disable_log_prefix = g->disable_log_prefix;
     if (strcmp(g->log_format, "json") == 0)

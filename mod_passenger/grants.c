@@ -61,6 +61,19 @@ static void add(walk_t *w, const ag_options_row_t *row, const char *value, const
     grant->root = root;
 }
 
+/* What the main server says of limits holds everywhere, but where something else is said. */
+static void grant_limits(walk_t *w, const ag_options_t *o)
+{
+    int id;
+
+    for (id = 0; id < AG_OPTIONS_COUNT; id++) {
+        const ag_options_row_t *row = ag_options_row(id);
+
+        if ((row->flags & AG_OPTIONS_GRANT) && row->type == AG_OPTIONS_TYPE_INT && ag_options_is_set(o, id))
+            add(w, row, apr_itoa(w->p, *(const int *)(const void *)((const char *)o + row->offset)), "/");
+    }
+}
+
 /* All that `o` gives holds below `root`. */
 static void grant(walk_t *w, const ag_options_t *o, const char *root)
 {
@@ -73,6 +86,8 @@ static void grant(walk_t *w, const ag_options_t *o, const char *root)
             continue;
         if (row->type == AG_OPTIONS_TYPE_STRING)
             add(w, row, *(const char *const *)member, root);
+        else if (row->type == AG_OPTIONS_TYPE_INT)
+            add(w, row, apr_itoa(w->p, *(const int *)member), root);
         else if (row->type == AG_OPTIONS_TYPE_KEYVAL || row->type == AG_OPTIONS_TYPE_SET)
             for (k = 0; k < (*(apr_array_header_t *const *)member)->nelts; k++)
                 add(w, row, APR_ARRAY_IDX(*(apr_array_header_t *const *)member, k, const char *), root);
@@ -104,6 +119,8 @@ static void walk_server(walk_t *w, server_rec *s, int is_main)
     apr_array_header_t *sections[2] = {core->sec_dir, core->sec_url};
     int i, k;
 
+    if (own && is_main)
+        grant_limits(w, own);
     if (own && root)
         grant(w, own, root);
     for (k = 0; k < 2; k++) {

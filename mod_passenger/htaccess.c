@@ -119,7 +119,8 @@ static void add(ag_options_t *o, const mp_htaccess_t **from, const mp_htaccess_l
         }
         ag_options_copy(o, layer->options, id);
         from[id] = layer->file;
-        if (layer->file && (row->flags & AG_OPTIONS_CAP) && ag_options_is_set(admin, id) && ag_options_cap(o, admin, row))
+        if (layer->file && (row->flags & AG_OPTIONS_CAP) && (ag_options_is_set(admin, id) || (row->flags & AG_OPTIONS_FIRM)) &&
+            ag_options_cap(o, admin, row))
             warn_capped(r, layer->file, row, admin);
     }
 }

@@ -200,15 +200,18 @@ static void nonsense(void)
 int main(void)
 {
     static const char *const names[] = {"alice", "bob"};
-    static const hp_spec_t specs[] = {{.group = "alice"}, {.group = "bob"}};
 
     apr_initialize();
     apr_pool_create(&p, NULL);
+    settings.grants = apr_array_make(p, 1, sizeof(ag_settings_grant_t));
     pool.ctx.settings = &settings;
     for (int i = 0; i < 2; i++) {
         hp_group_t *group = &pool.groups[i];
         *group = (hp_group_t){.name = names[i], .owner = (uid_t)(ALICE + i)};
-        group->process = (hp_process_t){.pid = 100 + i, .uid = group->owner, .state = HP_PROCESS_READY, .group = group, .spec = &specs[i]};
+        group->process = (hp_process_t){.pid = 100 + i, .uid = group->owner, .state = HP_PROCESS_READY, .group = group};
+        group->process.ctx = &pool.ctx;
+        group->process.spec =
+            apr_pmemdup(p, &(hp_spec_t){.group = names[i], .app_root = "/srv", .options = ag_options_create(p)}, sizeof *group->process.spec);
         TAILQ_INIT(&group->process.work);
     }
     ag_log_set_level(AG_LOG_CRIT);

@@ -99,6 +99,11 @@ static hp_pool_t *make_pool(int n, int sessions)
         process->requests = 10;
         process->started = process->last_used = ag_loop_now() - apr_time_from_sec(65);
         process->rss = 23 << 20;
+        process->tasks = 7;
+        settings.grants = apr_array_make(p, 1, sizeof(ag_settings_grant_t));
+        options->task_limit = 64;
+        process->ctx = &ctx;
+        process->spec = apr_pmemdup(p, &(hp_spec_t){.app_root = group->facts.app_root, .options = options}, sizeof *process->spec);
         process->cpu = 7;
         TAILQ_INIT(&process->work);
         for (int s = 0; s < sessions; s++)
@@ -198,6 +203,9 @@ static void members(void)
     is_int(num(inner, "processed"), 9, "requests that are over");
     is_int(num(inner, "sessions"), 1, "requests in it");
     is_int(num(inner, "rss"), 23 << 20, "memory in bytes");
+    is_int(num(inner, "tasks"), 7, "tasks");
+    is_int(num(json_object_get(inner, "limits"), "tasks"), 64, "... and how many there may be");
+    is_int(num(json_object_get(inner, "limits"), "cpu_weight"), 100, "... what has no limit of its own");
     is_str(str(inner, "state"), "ready", "its state");
     json_decref(all);
 }
