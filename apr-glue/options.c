@@ -40,7 +40,6 @@ static const char kinds[] =
 /* The words that the list uses in its columns. */
 #define SPAWN              AG_OPTIONS_SPAWN
 #define GRANT              AG_OPTIONS_GRANT
-#define PENDING            AG_OPTIONS_PENDING
 #define WARN               AG_OPTIONS_WARN
 #define VHOST              AG_OPTIONS_VHOST
 #define CAP                AG_OPTIONS_CAP

@@ -72,14 +72,10 @@ static const char differences[] =
     "- `PassengerStickySessionsCookieName` has its effect; `HTTPS` set to off, 0, no, false or nothing means that there is no TLS.\n"
     "- `PATH_INFO` is decoded for Python, as PEP 3333 wants it; chunked bodies reach applications without their framing; `[::1]:80` is "
     "understood in `Host`.\n"
+    "- Responses are never kept (`PassengerTurbocaching`); mod_cache does it.\n"
     "- Enterprise directives work. Names that are obsolete, or about telemetry, update checks and the admin panel, are accepted and do nothing.\n"
     "- Directives for applications are accepted in `.htaccess`, as above.\n"
     "- Files of an application that lies in the document root are refused (`PassengerProtectAppFiles`).\n";
-
-static int pending(const row_t *row)
-{
-    return strstr(row->flags, "PENDING") != NULL;
-}
 
 /* Text of a default as a reader expects it, without C's quotes. */
 static void print_default(const row_t *row)
@@ -151,7 +147,7 @@ static void print_example(const row_t *row)
 
 static void print_row(const row_t *row)
 {
-    printf("\n### %s\n\n%s%s\n\n- default: ", row->directive, row->doc, pending(row) ? " *Accepted; no effect yet.*" : "");
+    printf("\n### %s\n\n%s\n\n- default: ", row->directive, row->doc);
     print_default(row);
     printf("\n- values: ");
     print_values(row);

@@ -522,21 +522,6 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     return OK;
 }
 
-static void tell_pending(apr_pool_t *ptemp, server_rec *s)
-{
-    apr_array_header_t *names = apr_array_make(ptemp, 4, sizeof(const char *));
-    const char *used = reading()->used;
-    int i;
-
-    for (i = 0; i < AG_OPTIONS_ROWS; i++) {
-        if (used[i] && (ag_options_rows[i].flags & AG_OPTIONS_PENDING))
-            APR_ARRAY_PUSH(names, const char *) = ag_options_rows[i].directive;
-    }
-    if (names->nelts > 0)
-        MP_LOG(APLOG_NOTICE, 0, s, "PSG0506", "%s %s no effect yet", apr_array_pstrcat(ptemp, names, ' '),
-               names->nelts == 1 ? "has" : "have");
-}
-
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     const apr_array_header_t *lines = reading()->lines;
@@ -549,7 +534,6 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     for (i = 0; i < lines->nelts; i++)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "%s", APR_ARRAY_IDX(lines, i, const char *));
     ap_add_version_component(pconf, "mod_passenger/" AG_VERSION);
-    tell_pending(ptemp, s);
     if (mp_conf_global()->dump_config_manifest)
         mp_manifest_write(reading()->manifest, mp_conf_global()->dump_config_manifest, s, ptemp);
     for (each = s; each; each = each->next) {

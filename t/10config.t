@@ -104,17 +104,6 @@ for my $mpm (Harness->mpms) {
     is $who->(), $user, '... and with another core';
 }
 
-# What has no effect yet is said once, at start, all together.
-{
-    my $h = Harness->new;
-    my @pending = grep { $_->{source} =~ /\bPENDING\b/ } @rows;
-    my $lines = sub { join '', map { "$_->{name} $_->{value}\n" } @_ };
-    my $inner = $lines->(grep { $_->{scope} ne 'GLOBAL' } @pending);
-    $h->start(conf => $lines->(@pending) . "<VirtualHost *>\n$inner</VirtualHost>");
-    my @said = grep { /no effect yet/ } split /\n/, $h->log_text;
-    is scalar(@said), @pending ? 1 : 0, 'at most one line about directives without effect';
-    like $said[0] // '', qr/\b$_->{name}\b/, "... names $_->{name}" for @pending;
-}
 done_testing;
 
 # What panels and their users write.

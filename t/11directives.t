@@ -10,7 +10,7 @@ use JSON::PP;
 # name => type. Upper case: where it may stand. G: the whole server; A: applications; L: requests.
 my %names = (
     G => {
-        flag => [qw(PassengerDisableLogPrefix PassengerUserSwitching PassengerTurbocaching PassengerShowVersionInHeader RailsUserSwitching)],
+        flag => [qw(PassengerDisableLogPrefix PassengerUserSwitching PassengerShowVersionInHeader RailsUserSwitching)],
         int  => [qw(PassengerLogLevel:0 PassengerSocketBacklog:0 PassengerMaxPoolSize:1 PassengerMaxInstancesPerApp:0 PassengerPoolIdleTime:0
             PassengerResponseBufferHighWatermark:0 PassengerStatThrottleRate:0 PassengerAnalyticsCollectionRate:0 RailsMaxPoolSize:1 RailsMaxInstancesPerApp:0
             RailsPoolIdleTime:0)],
@@ -19,7 +19,7 @@ my %names = (
         url  => [qw(PassengerPreStart)],
         any  => [qw(PassengerRoot PassengerSpawnDir PassengerFileDescriptorLogFile PassengerDisableSecurityUpdateCheck PassengerSecurityUpdateCheckProxy
             PassengerDisableAnonymousTelemetry PassengerAnonymousTelemetryProxy PassengerAdminPanelUrl PassengerAdminPanelAuthType PassengerAdminPanelUsername
-            PassengerAdminPanelPassword PassengerFlyWith RailsSpawnServer RailsFrameworkSpawnerIdleTime RailsAllowModRewrite PassengerAnalyticsLogUser
+            PassengerAdminPanelPassword PassengerFlyWith PassengerTurbocaching RailsSpawnServer RailsFrameworkSpawnerIdleTime RailsAllowModRewrite PassengerAnalyticsLogUser
             PassengerAnalyticsLogGroup UnionStationGatewayAddress UnionStationGatewayPort UnionStationGatewayCert UnionStationProxyAddress PassengerTempDir)],
         pair => [qw(PassengerCtl)],
     },
