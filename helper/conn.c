@@ -29,6 +29,7 @@ struct hp_conn_t {
     int want_body, peer_ended, broken;
     int ending; /* our half is shut down when all is sent */
     uint32_t config_generation;
+    hp_variants_t variants;
     int slot; /* in the marks; -1: none */
     uint64_t serial;
     apr_time_t idle_since; /* of meaning while there is no request */
@@ -246,7 +247,14 @@ hp_conn_server_t *hp_conn_server(const hp_conn_t *conn)
 
 uint32_t hp_conn_config_generation(const hp_conn_t *conn)
 {
-    return conn->config_generation;
+    uint32_t newest = conn->server->ctx->settings->config_generation;
+
+    return conn->config_generation < newest ? conn->config_generation : newest;
+}
+
+hp_variants_t *hp_conn_variants(hp_conn_t *conn)
+{
+    return &conn->variants;
 }
 
 /* -- in -- */

@@ -3,6 +3,7 @@
 #define HP_CONN_H
 
 #include "helper/context.h"
+#include "helper/variants.h"
 #include <sys/queue.h>
 #include <sys/uio.h>
 
@@ -74,7 +75,9 @@ void hp_conn_break(hp_conn_t *conn);
 
 /* What the link belongs to. */
 hp_conn_server_t *hp_conn_server(const hp_conn_t *conn);
-/* Of the configuration that the sender had read when it connected; 0: it did not say. */
+/* Which options its requests mean. */
+hp_variants_t *hp_conn_variants(hp_conn_t *conn);
+/* Of the configuration that the sender had read when it connected, as it says, but none that Apache's parent has not told of; 0: it did not say. */
 uint32_t hp_conn_config_generation(const hp_conn_t *conn);
 
 #endif

@@ -4,6 +4,7 @@
 #include "helper/wear.h"
 #include <apr_base64.h>
 #include <apr_hash.h>
+#include <apr_siphash.h>
 #include <apr_strings.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@ struct hp_pool_t {
     uint64_t cookies; /* given out so far */
     apr_pool_t *ptemp;   /* of one call */
     apr_pool_t *options_pool;
-    apr_hash_t *options; /* by the name that the module gave them */
+    apr_hash_t *options; /* by the id that id_of makes of their packed form */
     ag_loop_timer_t *look;
 };
 
@@ -81,7 +82,14 @@ hp_context_t *hp_pool_context(const hp_pool_t *pool)
     return pool->ctx;
 }
 
-static hp_pool_options_t *learn(hp_pool_t *pool, const char *name, const char *base64)
+static uint64_t id_of(const hp_pool_t *pool, const char *text)
+{
+    uint64_t id = apr_siphash24(text, strlen(text), pool->ctx->key);
+
+    return id ? id : 1;
+}
+
+static hp_pool_options_t *learn(hp_pool_t *pool, uint64_t id, const char *base64)
 {
     hp_pool_options_t *entry;
     ag_options_t *options;
@@ -101,15 +109,20 @@ static hp_pool_options_t *learn(hp_pool_t *pool, const char *name, const char *b
     entry->options = options;
     entry->digest = ag_options_digest(options, pool->ctx->key, p);
     entry->spawn_digest = ag_options_spawn_digest(options, pool->ctx->key, p);
-    apr_hash_set(pool->options, apr_pstrdup(p, name), APR_HASH_KEY_STRING, entry);
+    apr_hash_set(pool->options, apr_pmemdup(p, &id, sizeof id), sizeof id, entry);
     return entry;
 }
 
-const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, const char *base64)
+const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, hp_variants_t *variants, const char *name, const char *base64)
 {
-    hp_pool_options_t *entry = apr_hash_get(pool->options, name, APR_HASH_KEY_STRING);
+    uint64_t called = id_of(pool, name), id = base64 ? id_of(pool, base64) : hp_variants_get(variants, called);
+    hp_pool_options_t *entry = apr_hash_get(pool->options, &id, sizeof id);
 
-    return entry || !base64 ? entry : learn(pool, name, base64);
+    if (!entry && base64)
+        entry = learn(pool, id, base64);
+    if (entry && base64)
+        hp_variants_put(variants, called, id);
+    return entry;
 }
 
 /* What requests must have in common to share processes. A name alone would let whoever can write it (in an .htaccess file, or as Apache's user)

@@ -3,6 +3,7 @@
 #define HP_POOL_H
 
 #include "helper/group.h"
+#include "helper/variants.h"
 
 typedef struct hp_pool_t hp_pool_t;
 
@@ -17,8 +18,9 @@ hp_pool_t *hp_pool_create(hp_context_t *ctx);
 /* What it was created with. */
 hp_context_t *hp_pool_context(const hp_pool_t *pool);
 
-/* The options known by `name`, learnt from `base64` if that is given. NULL: not known, or not understood. Valid until the next call. */
-const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, const char *name, const char *base64);
+/* The options that a link with these variants calls `name`; `base64`, if that is given, are they from now on. NULL: not known, or not understood.
+ * Valid until the next call. */
+const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, hp_variants_t *variants, const char *name, const char *base64);
 
 /* The group, made if need be, and brought up to date; fills in config->key. NULL when there are too many. */
 hp_group_t *hp_pool_group(hp_pool_t *pool, hp_config_t *config);

@@ -224,7 +224,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
         answer_plainly(conn, 400, "");
         return NULL;
     }
-    known = hp_pool_options(pool, head.digest, head.options);
+    known = hp_pool_options(pool, hp_conn_variants(conn), head.digest, head.options);
     if (!known) {
         answer_plainly(conn, head.options ? 400 : 421, head.options ? "" : AG_LINK_NEED_OPTIONS ": 1\r\n");
         return NULL;

@@ -9,15 +9,15 @@
 #   CVE-2017-16355, L05                                env_files here; 52looker.t, 49broken.t, 48interpreter.t (FIFOs), 00unit/apr-glue/appfile.c
 #   CVE-2018-12026, -12027, -12028, -12029, L04, L06-L08   inside, races; 46smart.t (liars), 44generic.t and 46own-start.t (whose a port or socket is)
 #   CVE-2018-12615, CVE-2014-0240, -8583, CVE-2013-4559, L01, L02   inside (ids, capabilities); 50trust.t, 00unit/helper/user.c
-#   Passenger 6.2.0, CVE-2014-0185, L10, L11           inside (sockets, administrators); 60admin.t (rights)
+#   Passenger 6.2.0, CVE-2014-0185, L10, L11           inside (sockets, administrators, ten thousand connections); 60admin.t (rights)
 #   Passenger 6.2.2, H06                               00unit/apr-glue/frame.c, 80fuzz.t
-#   uWSGI's UWSGI_FILE, CVE-2019-0211, CVE-2021-21703, CVE-2002-0839, -2007-3304, L09   forged here; 50trust.t, 80fuzz.t (frame)
+#   uWSGI's UWSGI_FILE, CVE-2019-0211, CVE-2021-21703, CVE-2002-0839, -2007-3304, L09   forged here (options that others use); 50trust.t, 80fuzz.t (frame)
 #   CVE-2018-6758, CVE-2009-1195, CVE-2011-3607, CVE-2025-66200, CVE-2026-24072, -44119, -59797, H04, L14   htaccess here; 12htaccess.t, 13env.t
 #   suexec's owners and links, CVE-2018-7490, L13      htaccess, races; 12htaccess.t, 50trust.t, 51leaks.t
 #   CVE-2015-7519, CVE-2024-45614, CVE-2016-5387, CVE-2022-2255, H01-H03, H05, H07, H12    20request.t (headers_in), 21fit.t
 #   CVE-2022-31813, CVE-2010-0434, H08                 21fit.t (subrequests, ErrorDocument)
 #   CVE-2025-65082, CVE-2024-8927, H09-H11             inside (environment); 13env.t, 80fuzz.t (values)
-#   L15, L16, L17                                      inside; 35descriptors.t, 54strays.t
+#   L15, L16, L17                                      inside (a signal to everything); 35descriptors.t, 54strays.t
 #   L19                                                installation
 #   L20                                                registry; 53instance.t, 30lifetimes.t
 #   CVE-2024-9026, CVE-2025-27111, CVE-2003-0020, I04  inside (forged lines); 00unit/apr-glue/log.c
@@ -26,8 +26,10 @@
 use strict;
 use warnings;
 use lib 't/lib';
+use IO::Handle;
 use JSON::PP;
 use POSIX ();
+use Socket qw(AF_UNIX SOCK_STREAM pack_sockaddr_un);
 use Test::More;
 use Time::HiRes qw(time);
 use Attack;
@@ -80,6 +82,20 @@ END
 
 sub vhost { my ($name, $docroot, $rest) = @_; "<VirtualHost *>\nServerName $name\nDocumentRoot $docroot\n<Directory $docroot>\nAllowOverride All\n</Directory>\n" . ($rest // '') . "</VirtualHost>\n" }
 
+# Connects again and again without waiting, and holds the last hundred; how often it tried, and how many it held.
+sub crowd {
+    my ($path, $times) = @_;
+    my @held;
+    for (1 .. $times) {
+        socket(my $s, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!";
+        $s->blocking(0);
+        next unless connect $s, pack_sockaddr_un($path);
+        push @held, $s;
+        shift @held if @held > 100;
+    }
+    return "$times " . scalar @held;
+}
+
 # Alice's shop, with what only she may read and what everybody may.
 sub shop {
     my ($h) = @_;
@@ -102,7 +118,10 @@ sub inside {
     my $h = Harness->new(mpm => $mpm, env => { TOKEN => $secret, PYTHONPATH => '/nowhere', RUBYOPT => '-w', NODE_OPTIONS => '--no-warnings', 'BASH_FUNC_x%%' => '() { :; }' });
     my $shop = shop($h);
     my $evil = $h->make_app('evil', { 'passenger_wsgi.py' => console() }, owner => $eve);
-    $h->start(conf => "PassengerStatThrottleRate 0\nPassengerMaxPoolSize 4\n" . vhost('shop', "$shop/public", "PassengerEnvVar WORD \"$secret\"\nPassengerAppGroupName shop\n") . vhost('evil', "$evil/public"));
+    # Somebody who runs nothing else on this machine.
+    my ($alone) = grep { my $uid = getpwnam $_; defined $uid && !grep { ((stat $_)[4] // -1) == $uid } glob '/proc/[0-9]*' } qw(uucp lp list proxy irc);
+    my $lonely = $h->copy_app('wsgi', 'alone', owner => $alone // $eve);
+    $h->start(conf => vhost('alone', "$lonely/public") . "PassengerStatThrottleRate 0\nPassengerMaxPoolSize 5\n" . vhost('shop', "$shop/public", "PassengerEnvVar WORD \"$secret\"\nPassengerAppGroupName shop\n") . vhost('evil', "$evil/public"));
     $h->allow_log(qr/PassengerStatThrottleRate/);
     my $victim = $h->get('/process', Host => 'shop')->json;
     is $victim->{env}{WORD}, $secret, 'alice\'s application has a secret';
@@ -178,10 +197,40 @@ sub inside {
     }
     undef $c;
 
+    # Ten thousand connections to where everybody may connect, and ten thousand attempts where nobody may.
+    my $open = sub { scalar(() = glob "/proc/$who{core}/fd/*") };
+    my $before = $open->();
+    my ($most, $served) = (0, 0);
+    my $crowd = open(my $told, '-|') // die "fork: $!";
+    if (!$crowd) {
+        syswrite STDOUT, as_user($eve, sub { join ' ', map { crowd($_, 10_000) } $admin, $core_sock });
+        POSIX::_exit(0);
+    }
+    do {
+        $served++ if $h->get('/', Host => 'shop')->status == 200;
+        my $now = $open->();
+        $most = $now if $now > $most;
+    } until waitpid $crowd, POSIX::WNOHANG();
+    my ($tried, $held, $vain, $let_in) = split ' ', do { local $/; <$told> };
+    is "$tried $vain $let_in", '10000 10000 0', "ten thousand connections to each socket ($held were held)";
+    cmp_ok $served, '>=', 3, "... and alice's visitors are served ($served times)";
+    cmp_ok $most, '<', $before + 50, "... and the core holds few of them (descriptors: $before before, at most $most)";
+    wait_for { $open->() <= $before + 2 } 'none of them stays';
+    is $h->core, $who{core}, '... nor does the core end';
+
     # Its own end is its own.
     $h->allow_log(qr/PSG0[16]\d\d|\b502\b/);
     $h->ask('POST', '/', Host => 'evil', body => 'os.kill(0, 9)');
     is $h->get('/', Host => 'shop')->json->{pid}, $pid, 'signals to its whole group, and alice\'s process has seen nothing of all that';
+    SKIP: {
+        skip 'every user runs something here, whose processes must live', 3 unless $alone;
+        my $mine = $h->get('/process', Host => 'alone')->json->{pid};
+        isnt $h->get('/process', Host => 'alone')->json->{uids}[0], 0, "an application of $alone";
+        as_user($alone, sub { kill KILL => -1; '' });
+        wait_for { !kill 0, $mine } 'a signal to everything there is: it ends what is that user\'s';
+        is $h->get('/', Host => 'shop')->json->{pid}, $pid, '... and nothing of alice\'s';
+        ok !(grep { !kill 0, $who{$_} } keys %who), '... nor of ours';
+    }
     is join(' ', $h->watchdog, $h->core), "$who{watchdog} $who{core}", '... nor the helper';
 }
 
@@ -381,6 +430,14 @@ sub forged {
     }
     unlike slurp($marker), qr/^(?:0|$alice_uid)$/m, 'nothing of that ran as alice or root';
     is $h->get('/', Host => 'shop')->json->{pid}, $pid, 'her visitors meet the process that they met before';
+
+    # What outlives whoever sent it: names of options that others use, and a configuration that claims to be newer than all that will come.
+    my $digest = '0123456789abcdef';
+    like attack(app_root => $plain, path => '/process', group => 'variants', digest => $digest, options => { app_env => 'evil' }), qr/"RACK_ENV": "evil"/, 'options by a name';
+    like attack(app_root => $plain, path => '/process', group => 'variants', digest => $digest, untold => 1), qr/^HTTP\/1\.1 421 .*Passenger-Need-Options/ms, '... which means nothing on another link';
+    like attack(app_root => $plain, path => '/process', group => 'newest', generation => 4294967295, options => { app_env => 'evil' }), qr/"RACK_ENV": "evil"/, 'options of the year 4294967295';
+    my $taken = wait_for { attack(app_root => $plain, path => '/process', group => 'newest', generation => 1_000_000, digest => $digest, options => { app_env => 'good' }) =~ /"RACK_ENV": "good"/ } undef, 20;
+    ok $taken, '... do not keep away what comes after';
 }
 
 # Runs code again and again as a user, until told to end.

@@ -34,7 +34,11 @@ sub as_user {
 # The socket for requests; the one that is meant from now on.
 sub core_socket { my ($h) = @_; ($socket) = glob "$h->{root}/registry/*/core.sock"; return $socket }
 sub connected { my $s = IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $socket); binmode $s if $s; $s && $s->autoflush(1); $s }
-sub hello { my ($id) = Harness::slurp(($ENV{PASSENGER_BUILD} // 'build') . '/build-id') =~ /(\w+)/; "PASSENGER/1 $id 1\n" }
+sub hello {
+    my ($generation) = @_;
+    my ($id) = Harness::slurp(($ENV{PASSENGER_BUILD} // 'build') . '/build-id') =~ /(\w+)/;
+    return "PASSENGER/1 $id " . ($generation // 1) . "\n";
+}
 
 # A request as the module would write it, with lies in it.
 sub message {
@@ -49,7 +53,8 @@ sub message {
     my $application = join '', map { "$_\0" } @pairs;
     my $env = join '', map { "$_\0" } %{ $arg{env} // {} };
     my @control = (CONTENT_LENGTH => 0, SCGI => 1, '!g' => $arg{group} // 'attack ' . ++$n, '!r' => $arg{app_root}, '!k' => $arg{kind} // 'python', '!s' => $arg{startup} // 'passenger_wsgi.py',
-        '!b' => '', '!d' => sprintf('%016x', ++$n + 77), '!o' => encode_base64($options, ''));
+        '!b' => '', '!d' => $arg{digest} // sprintf('%016x', ++$n + 77));
+    push @control, '!o' => encode_base64($options, '') unless $arg{untold};
     push @control, '!a' => $arg{author} if defined $arg{author};
     push @control, '!e' => $arg{env_at} // length $application if length $env || $arg{env_at};
     my $block = join('', map { "$_\0" } @control) . $application . $env;
@@ -59,7 +64,7 @@ sub message {
 # Sends it as Apache's user; everything that comes back within some seconds.
 sub attack {
     my (%arg) = @_;
-    my $message = hello() . message(%arg);
+    my $message = hello($arg{generation}) . message(%arg);
     return as_user('www-data', sub {
         my $s = connected() or return 'not connected';
         print $s $message;
