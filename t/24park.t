@@ -10,7 +10,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 plan skip_all => 'requests are not parked' if ($ENV{PARK} // '') eq 'off' || !grep { $_ eq 'event' } Harness->mpms;
-subtest $_ => sub { no strict 'refs'; &$_() } for split ' ', $ENV{PART} // 'queue off uploads readers secure tunnels limits endings pages lives bursts';
+subtest $_ => sub { no strict 'refs'; &$_() } for split ' ', $ENV{PART} // 'queue off uploads readers secure tunnels limits endings pages nested lives bursts';
 done_testing;
 
 my $source;
@@ -367,6 +367,41 @@ END
     is $h->client->ask('HEAD', '/?n=10&s=0.1', Host => 'slow', Connection => 'close')->status, 200, 'HEAD';
     my $old = $h->request("GET /?n=10&s=0.1 HTTP/1.0\r\nHost: slow\r\n\r\n");
     like $old, qr{^HTTP/1\.1 200 .*0123456789$}s, 'HTTP/1.0';
+}
+
+# Where nobody can come back to a request it is waited for in its thread, and answered as if it were parked. Apache's status tells how many those are:
+# the three within others, a connection of HTTP/2, and the question itself.
+sub nested {
+    my $h = server(modules => [qw(http2 include status)], conf => "Protocols h2c http/1.1\nExtendedStatus On\n<Location /server-status>\nSetHandler server-status\n</Location>\n",
+        slow => "<Location /page.shtml>\nOptions +Includes\nSetOutputFilter INCLUDES\n</Location>\n"
+            . "<Location /private>\nRequire all denied\n</Location>\nErrorDocument 403 /?file=go&n=403\n"
+            . "<Location /moved>\nRewriteEngine on\nRewriteRule .* /?file=go&n=300 [PT]\n</Location>\nRewriteEngine on\nRewriteRule ^/same\$ /?file=go&n=200 [PT]\n");
+    spew("$h->{slow}/public/page.shtml", '<!--#include virtual="/?file=go&n=10" -->, <!--#include virtual="/?n=20" -->');
+    $h->allow_log('AH01630'); # /private is
+    my $busy = sub { $h->get('/server-status?auto', Host => 'hello')->body =~ /^BusyWorkers: (\d+)$/m ? $1 : -1 };
+    soon { $busy->() == 1 } 'only the thread that tells is busy';
+    my %parked = map { my ($c) = at_once($h, 1, $_); $_ => $c } '/?file=go&n=100', '/same';
+    my %kept = map { my ($c) = at_once($h, 1, $_); $_ => $c } '/page.shtml', '/private', '/moved';
+    my $h2 = fork // die "fork: $!";
+    if (!$h2) {
+        open STDOUT, '>', "$h->{root}/h2" or die "h2: $!";
+        exec qw(curl -s --max-time 30 --http2-prior-knowledge -w %{http_version}:%{http_code}:%{size_download} -o /dev/null -H Host:slow),
+            "http://127.0.0.1:$h->{port}/?file=go&n=500" or POSIX::_exit(127);
+    }
+    soon { my $n = $busy->(); $n >= 4 && $n <= 5 } 'those within others hold their threads, those that are parked do not'
+        or diag $h->get('/server-status?auto', Host => 'hello')->body;
+    my $page = $h->get('/server-status', Host => 'hello')->body;
+    like $page, qr{<b>W</b>.*?GET \Q$_\E }s, "... $_ is shown at work" for qw(/page.shtml /private /moved);
+    open_file($h, 'go');
+    my %want = ('/?file=go&n=100' => [200, 100], '/same' => [200, 200], '/page.shtml' => [200, 10 + 2 + 20], '/private' => [403, 403], '/moved' => [200, 300]);
+    my %all = (%parked, %kept);
+    for my $path (sort keys %all) {
+        my $r = $all{$path}->read_response('GET');
+        is_deeply [$r->status, length $r->body], $want{$path}, "$path is answered" or diag $r->body;
+    }
+    waitpid $h2, 0;
+    is slurp("$h->{root}/h2"), '2:200:500', 'a stream of HTTP/2 is answered';
+    soon { $busy->() == 1 } 'all threads are free again';
 }
 
 # Rounds of more requests than threads, from connections that stay, that close and that leave: nothing is lost, and no descriptor.
