@@ -105,6 +105,7 @@ int mp_sendfile_begin(request_rec *r, int fd, apr_file_t **pfile)
     if (!r->content_type && name && name[1])
         choose_type(r, name + 1);
     apr_table_unset(r->headers_out, AG_LINK_FILE);
+    apr_table_unset(r->headers_out, "Status"); /* which a range would change */
     set_validators(r, *pfile);
     ap_set_accept_ranges(r);
     ap_set_content_length(r, r->finfo.size);

@@ -77,6 +77,7 @@ sub files {
     $r = named($h, "X-Sendfile: $file", Range => 'bytes=8-23');
     is join(' ', $r->status, $r->body), '206 0000001 0000002 ', 'a range';
     is $r->header('Content-Range'), 'bytes 8-23/3000000', '... is named';
+    is $r->header('Status'), undef, '... and nothing says otherwise';
     $r = named($h, "X-Sendfile: $file", Range => 'bytes=100000-2900000');
     ok $r->body eq substr($bytes, 100000, 2800001), 'a large range';
     $r = named($h, "X-Sendfile: $file", Range => 'bytes=0-7,16-23');
