@@ -113,7 +113,7 @@ static void on_done(hp_courier_ask_t *ask, char answer, int fd)
 
     if (shown > NAME_SHOWN)
         shown = 0;
-    iov[1].iov_len = (size_t)snprintf(fields, sizeof fields, AG_LINK_FILE ": %d %.*s\r\nContent-Length: 0\r\n\r\n", status, shown, last);
+    iov[1].iov_len = (size_t)snprintf(fields, sizeof fields, "Content-Length: 0\r\n" AG_LINK_FILE ": %d %.*s\r\n\r\n", status, shown, last);
     hp_conn_write_file(d->conn, iov, 2, fd);
     hp_conn_done(d->conn, d->keep);
     end(d);

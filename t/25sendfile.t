@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Test::More;
+use Attack;
 use Harness;
 use Proc;
 
@@ -170,6 +171,14 @@ END
     $h->allow_log('PSG2200');
     is named($h, "X-Sendfile: $app/files/page.html", Host => 'allowed')->status, 200, 'a folder that the configuration allows';
     is named($h, "X-Sendfile: $app/passenger_wsgi.py", Host => 'allowed')->status, 403, '... and nothing beside it';
+    return if $>;
+    # Whoever has taken over Apache's user can say what it likes, but for what root has to say.
+    Attack::core_socket($h);
+    my %forged = (x_sendfile => \pack('N', 1), x_sendfile_path => \pack('N N/a*', 1, '/etc'), x_accel_mapping => \pack('N N/a*', 1, '/etc /etc'));
+    for my $case (['X-Sendfile: files/page.html', 200], ['X-Sendfile: /etc/passwd', 403], ['X-Accel-Redirect: /etc/passwd', 403]) {
+        my $all = Attack::attack(app_root => $app, group => 'forged', options => \%forged, env => { HTTP_X_WANT => "$case->[0]|Content-Type: text/plain" });
+        like $all, qr/^Passenger-File: $case->[1] /m, "forged: $case->[0]";
+    }
 }
 
 # What is below and above in httpd: compression, HTTP/2, large files, files that change meanwhile.

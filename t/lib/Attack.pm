@@ -40,13 +40,13 @@ sub hello {
     return "PASSENGER/1 $id " . ($generation // 1) . "\n";
 }
 
-# A request as the module would write it, with lies in it.
+# A request as the module would write it, with lies in it. Values of options are strings, or references to what is to be written as it is.
 sub message {
     my (%arg) = @_;
     my $str = sub { pack('N', length $_[0]) . $_[0] };
     my %option = (min_instances => undef, %{ $arg{options} // {} });
     my @set = grep { defined $option{$_} } keys %option;
-    my $options = pack('NN', 0x4f505401, scalar @set) . join '', map { $str->($_) . $str->($option{$_}) } @set;
+    my $options = pack('NN', 0x4f505401, scalar @set) . join '', map { $str->($_) . (ref $option{$_} ? ${ $option{$_} } : $str->($option{$_})) } @set;
     my $path = $arg{path} // '/';
     my @pairs = (REQUEST_METHOD => 'GET', REQUEST_URI => $path, PATH_INFO => $path, SCRIPT_NAME => '', QUERY_STRING => '', SERVER_NAME => 'x', SERVER_PORT => 80,
         SERVER_PROTOCOL => 'HTTP/1.1', REMOTE_ADDR => '127.0.0.1', HTTP_HOST => 'x');
