@@ -30,12 +30,15 @@ void hp_wear_judge(hp_process_t *process, const hp_process_work_t *work, const a
 void hp_wear_enforce(hp_process_t *process, const ag_options_t *options, const char *group)
 {
     const hp_process_work_t *work = TAILQ_FIRST(&process->work);
+    const hp_spec_t asked = {.app_root = process->spec->app_root, .options = options};
+    hp_budget_t budget;
 
-    if (!larger(process, options->hard_memory_limit) || process->state == HP_PROCESS_ENDING || process->state == HP_PROCESS_GONE)
+    hp_budget_make(&budget, &asked, process->ctx->settings);
+    if (!larger(process, budget.memory) || process->state == HP_PROCESS_ENDING || process->state == HP_PROCESS_GONE)
         return;
     ag_log(AG_LOG_ERROR, "PSG0119",
            "app.memory_hard: process %ld of %s uses %lu MB, more than PassengerHardMemoryLimit %d; it is killed in %s %s, inflight=%d",
-           (long)process->pid, group, (unsigned long)(process->rss >> 20), options->hard_memory_limit,
+           (long)process->pid, group, (unsigned long)(process->rss >> 20), budget.memory,
            work ? hp_process_work_value(work, "REQUEST_METHOD") : "no", work ? hp_process_work_value(work, "REQUEST_URI") : "request",
            process->in_flight);
     hp_process_kill(process);

@@ -8,9 +8,10 @@ use Harness;
 plan skip_all => 'needs root' if $>;
 my $h = Harness->new(mpm => 'event');
 my $source = <<'PY';
-import errno, json, os, resource, sys, time
+import errno, json, os, resource, signal, sys, time
 
 def bomb():
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     children, failed = [], ''
     for i in range(300):
         try:
@@ -74,6 +75,35 @@ site(higher => 2, "PassengerTaskLimit 30\nPassengerAppFileDescriptorUlimit 100",
 my $lower = site(lower => 2, "PassengerTaskLimit 30\nPassengerAppFileDescriptorUlimit 100\nPassengerRollingRestarts on\nPassengerMaxInstances 2",
     "PassengerTaskLimit 25\nPassengerAppFileDescriptorUlimit 80\nPassengerCPUWeight 50\n");
 my $smart = site(smart => 2, "PassengerSpawnMethod smart\nPassengerTaskLimit 40\nPassengerAppFileDescriptorUlimit 90\nPassengerCPUWeight 50");
+my $limits = "PassengerTaskLimit 40\nPassengerAppFileDescriptorUlimit 90\nPassengerCPUWeight 50";
+my %other = (
+    node => ['app.js', "PassengerAppType node", <<'JS'],
+require('http').createServer((q, r) => r.end(require('fs').readFileSync('/proc/self/limits') + 'nice ' + require('os').getPriority())).listen(0);
+JS
+    php => ['public/index.php', 'PassengerAppType php', <<'PHP'],
+<?php $stat = explode(' ', preg_replace('/^.*\)/', '', file_get_contents('/proc/self/stat')));
+echo file_get_contents('/proc/self/limits'), 'nice ', $stat[17];
+PHP
+    command => ['serve.py', 'PassengerAppStartCommand "python3 serve.py"', <<'COMMAND'],
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = (open('/proc/self/limits').read() + 'nice %d' % os.getpriority(os.PRIO_PROCESS, 0)).encode()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()
+COMMAND
+);
+for my $name (sort keys %other) {
+    my ($file, $line, $text) = @{ $other{$name} };
+    my $dir = site($name => 2, "$line\n$limits\nPassengerAppLogFile log/app.log");
+    unlink "$dir/passenger_wsgi.py";
+    mkdir "$dir/log";
+    spew("$dir/$file", $text);
+    $h->own($dir, $user{$name});
+}
 my $free = site(free => 1, '', "PassengerAppFileDescriptorUlimit 1000000\n");
 $h->start(conf => "PassengerMaxPoolSize 20\nPassengerCoreFileDescriptorUlimit 3000\n$conf");
 sub ask { my ($name, $path) = @_; $h->get("/$path", Host => $name) }
@@ -113,6 +143,17 @@ is_deeply told('smart')->{nofile}, [90, 90], 'who was forked by a preloader has 
 is told('smart')->{nice}, 3, '... the priority';
 like told('smart')->{autogroup}, qr/nice 3/, '... for its own session too' if $light->{autogroup};
 cmp_ok told('smart')->{nproc}[1], '<', 1000, '... and a limit of tasks';
+
+for my $name (sort keys %other) {
+    my $r = ask($name, '');
+    is $r->status, 200, "$name answers";
+    like $r->body, qr/^Max open files +90 +90 /m, '... with its descriptors';
+    like $r->body, qr/^Max processes +\d{1,3} +\d{1,3} /m, '... its tasks';
+    like $r->body, qr/nice 3$/, '... and its priority';
+}
+my @scribes;
+soon { @scribes = grep { "@{ $_->{cmdline} }" =~ /passenger-helper prepare/ } $h->processes } 'their logs are written', 10;
+unlike join(' ', map { rlimit($_->{pid}, 'open files') } @scribes), qr/\b90\b/, '... by processes without their limits';
 
 my $higher = told('higher');
 is_deeply $higher->{nofile}, [100, 100], 'an .htaccess file cannot raise the descriptors';
