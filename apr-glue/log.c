@@ -9,6 +9,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #define TEXT_MAX  8192
@@ -22,7 +25,8 @@ static int json;
 static unsigned long lost;     /* lines since the last one that was written */
 static int torn;               /* of the last one only a part was written */
 static apr_size_t line_size;   /* of the longest line that descriptor 2 takes as a whole; 0: not looked yet */
-static int is_socket;
+static int socket_type;        /* 0: it is none */
+static int facility = LOG_LOCAL7;
 static __thread ag_record_date_t date;
 
 static void set_time(ag_record_t *record)
@@ -40,9 +44,12 @@ static void look(void)
 {
     struct stat st;
     int known = fstat(2, &st) == 0;
+    socklen_t len = sizeof socket_type;
 
     line_size = known && S_ISFIFO(st.st_mode) ? PIPE_BUF : AG_RECORD_LINE;
-    is_socket = known && S_ISSOCK(st.st_mode);
+    socket_type = 0;
+    if (known && S_ISSOCK(st.st_mode))
+        getsockopt(2, SOL_SOCKET, SO_TYPE, &socket_type, &len);
 }
 
 void ag_log_take(int fd)
@@ -67,6 +74,11 @@ void ag_log_share(int fd)
     dup2(fd, 2);
     close(fd);
     look();
+}
+
+void ag_log_set_facility(int value)
+{
+    facility = value;
 }
 
 void ag_log_set_json(int on)
@@ -103,7 +115,7 @@ static int wait_for_room(void)
 
 static ssize_t write_some(const char *data, apr_size_t len)
 {
-    return is_socket ? send(2, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(2, data, len);
+    return socket_type ? send(2, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(2, data, len);
 }
 
 static int write_all(const char *data, apr_size_t len)
@@ -121,13 +133,30 @@ static int write_all(const char *data, apr_size_t len)
     return 1;
 }
 
-void ag_log_write(const char *line, apr_size_t len)
+/* By name each time, since the daemon may be another one by now. One that is slow is waited for as long as the socket says. */
+static int write_syslog(ag_log_level_t level, const char *line, apr_size_t len)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = _PATH_LOG};
+    char head[64];
+    struct iovec parts[] = {{head, 0}, {(void *)(uintptr_t)line, len - 1}};
+    struct msghdr msg = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = parts, .msg_iovlen = 2};
+    ssize_t n;
+
+    parts[0].iov_len = (size_t)snprintf(head, sizeof head, "<%d>%.15s %s[%ld]: ", facility | (level > LOG_DEBUG ? LOG_DEBUG : (int)level),
+                                        date.day + 4, "mod_passenger", (long)getpid());
+    do
+        n = sendmsg(2, &msg, MSG_NOSIGNAL | (lost > 0 ? MSG_DONTWAIT : 0));
+    while (n < 0 && errno == EINTR);
+    return n >= 0;
+}
+
+static void write_line(ag_log_level_t level, const char *line, apr_size_t len)
 {
     unsigned long missing = lost;
 
     if (torn && write_all("\n", 1))
         torn = 0;
-    if (torn || !write_all(line, len)) {
+    if (torn || !(socket_type == SOCK_DGRAM ? write_syslog(level, line, len) : write_all(line, len))) {
         lost++; /* a log that can't be written must not stop requests */
         return;
     }
@@ -165,7 +194,12 @@ void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
     set_time(&record);
     record.pid = (long)getpid();
     len = json ? ag_record_json(line, line_size, &record, &taken) : ag_record_text(line, line_size, &record, &taken);
-    ag_log_write(line, len);
+    write_line(level, line, len);
+}
+
+void ag_log_write(const char *line, apr_size_t len)
+{
+    write_line(AG_LOG_NOTICE, line, len);
 }
 
 void ag_log_make_lines(const ag_log_output_t *output, ag_log_line_cb_t cb, void *baton)
@@ -186,7 +220,7 @@ void ag_log_make_lines(const ag_log_output_t *output, ag_log_line_cb_t cb, void 
     } while (record.len > 0);
 }
 
-static void write_line(void *baton, const char *line, apr_size_t len)
+static void write_output(void *baton, const char *line, apr_size_t len)
 {
     (void)baton;
     ag_log_write(line, len);
@@ -194,7 +228,7 @@ static void write_line(void *baton, const char *line, apr_size_t len)
 
 void ag_log_output(const ag_record_origin_t *from, const char *text, apr_size_t len, int more)
 {
-    ag_log_make_lines(&(ag_log_output_t){from, text, len, more, json}, write_line, NULL);
+    ag_log_make_lines(&(ag_log_output_t){from, text, len, more, json}, write_output, NULL);
 }
 
 const char *ag_log_due(ag_log_rate_t *rate, apr_time_t now)

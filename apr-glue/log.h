@@ -26,6 +26,9 @@ void ag_log_set_sink(ag_log_sink_t sink, void *baton);
 /* Names the process in lines written to descriptor 2: "watchdog", "core", "prepare". The string must stay. */
 void ag_log_set_role(const char *role);
 
+/* Where descriptor 2 is a datagram socket, each line is a message of that facility to the system's log (/dev/log). */
+void ag_log_set_facility(int facility);
+
 /* Lines are objects of JSON (ag_record_json) instead of text. */
 void ag_log_set_json(int json);
 

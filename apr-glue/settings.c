@@ -7,7 +7,7 @@
     STR(build_id) U32(config_generation) STR(registry_dir) STR(instance_dir) STR(data_dir) STR(web_user) U32(web_uid)                      \
     U32(user_switching) STR(server_software) STR(default_user) STR(default_group) STR(default_ruby) U32(log_level)                         \
     U32(max_pool_size) U32(max_instances_per_app) U32(pool_idle_time) U32(stat_throttle_rate) U32(response_watermark) U32(socket_backlog)  \
-    U32(show_version) U32(disable_log_prefix) U32(log_json) U32(core_files) U32(analytics_collection_rate)
+    U32(show_version) U32(disable_log_prefix) U32(log_facility) U32(log_json) U32(core_files) U32(analytics_collection_rate)
 
 void ag_settings_put(ag_frame_t *f, const ag_settings_t *s)
 {

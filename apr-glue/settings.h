@@ -49,6 +49,7 @@ typedef struct {
     uint32_t socket_backlog;
     int show_version;           /* in X-Powered-By */
     int disable_log_prefix;     /* application output without "App 123 output: " */
+    uint32_t log_facility;      /* of syslog(3), where the log is a socket to that */
     uint32_t log_json;          /* AG_SETTINGS_JSON_ of the logs that are JSON */
     uint32_t core_files;        /* descriptors for the core; 0: as many as there are */
     uint32_t analytics_collection_rate; /* seconds between looks at what a process uses, at least */

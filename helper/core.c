@@ -56,6 +56,16 @@ static void stop(hp_core_t *core)
 
 /* -- the watchdog -- */
 
+static void tell_log(hp_core_t *core)
+{
+    ag_frame_t *f = ag_frame_create(core->settings_pool, HP_MSG_LOG);
+
+    ag_frame_put_u32(f, core->ctx.settings->log_facility);
+    ag_frame_put_u32(f, core->ctx.settings->log_json & AG_SETTINGS_JSON_SERVER);
+    if (core->ctx.looker)
+        hp_chan_send(core->ctx.looker, f, (int[]){2}, 1);
+}
+
 static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds, int nfds)
 {
     uint64_t next_id = ag_frame_get_u64(in);
@@ -68,8 +78,6 @@ static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds
     if (nfds > 0)
         ag_log_share(fds[0]);
     apr_pool_create(&p, core->ctx.p);
-    if (core->ctx.looker)
-        hp_chan_send(core->ctx.looker, ag_frame_create(p, HP_MSG_LOG), (int[]){2}, 1);
     ag_frame_open(&settings_in, p, bytes, len);
     settings = ag_settings_get(&settings_in);
     if (ag_frame_end(in) != APR_SUCCESS || ag_frame_end(&settings_in) != APR_SUCCESS) {
@@ -83,7 +91,9 @@ static void take_settings(hp_core_t *core, ag_frame_reader_t *in, const int *fds
     core->ctx.store.dir = settings->data_dir;
     core->settings_pool = p;
     ag_log_set_level((ag_log_level_t)settings->log_level);
+    ag_log_set_facility((int)settings->log_facility);
     ag_log_set_json(settings->log_json & AG_SETTINGS_JSON_SERVER);
+    tell_log(core);
     if (old)
         apr_pool_destroy(old);
     hp_pool_settings_changed(core->pool);

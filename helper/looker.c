@@ -175,8 +175,23 @@ static apr_status_t give_up_rights(void)
 
 static void take_log(const ag_parcel_t *parcel)
 {
+    ag_frame_reader_t in;
+    apr_pool_t *ptemp;
+    uint32_t facility, json;
+
     for (int i = 0; i < parcel->nfds; i++)
         ag_log_take(parcel->fds[i]);
+    if (parcel->nfds == 0)
+        return;
+    apr_pool_create(&ptemp, NULL);
+    ag_frame_open(&in, ptemp, parcel->data, parcel->len);
+    facility = ag_frame_get_u32(&in);
+    json = ag_frame_get_u32(&in);
+    if (ag_frame_end(&in) == APR_SUCCESS) {
+        ag_log_set_facility((int)facility);
+        ag_log_set_json((int)json);
+    }
+    apr_pool_destroy(ptemp);
 }
 
 int hp_looker_run(void)

@@ -91,6 +91,7 @@ static apr_status_t take_settings(hp_watchdog_t *w, const char *data, apr_size_t
     w->settings_bytes = apr_pmemdup(p, data, len);
     w->settings_len = len;
     ag_log_set_level((ag_log_level_t)settings->log_level);
+    ag_log_set_facility((int)settings->log_facility);
     ag_log_set_json(settings->log_json & AG_SETTINGS_JSON_SERVER);
     return APR_SUCCESS;
 }

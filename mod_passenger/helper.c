@@ -1,5 +1,6 @@
 #include "mod_passenger/helper.h"
 #include "mod_passenger/conf.h"
+#include "mod_passenger/errorlog.h"
 #include "mod_passenger/grants.h"
 #include "apr-glue/clock.h"
 #include "apr-glue/parcel.h"
@@ -178,10 +179,12 @@ static void send_order(keep_t *k, uint32_t type)
 static int open_log(int *popened)
 {
     const char *path = mp_conf_global()->log_file;
-    int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644) : -1;
+    int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644) : -1, facility;
 
     if (path && fd < 0)
         MP_LOG(APLOG_WARNING, errno, ap_server_conf, "PSG0512", "PassengerLogFile: open(%s); the error log is used", path);
+    if (fd < 0 && mp_errorlog_syslog(ap_server_conf, &facility))
+        fd = mp_errorlog_open();
     *popened = fd >= 0;
     return fd >= 0 ? fd : STDERR_FILENO;
 }
@@ -191,9 +194,10 @@ static const char *write_settings(const keep_t *k, apr_pool_t *ptemp, server_rec
 {
     ag_settings_t *settings = mp_conf_settings(ptemp, s);
     const char *path = socket_path(k), *slash = path ? strrchr(path, '/') : NULL, *data;
-    int all;
+    int all, facility;
 
     settings->config_generation = k->generation;
+    settings->log_facility = mp_errorlog_syslog(s, &facility) ? (uint32_t)facility : 0;
     settings->instance_dir = slash ? apr_pstrmemdup(ptemp, path, (apr_size_t)(slash - path)) : NULL;
     settings->grants = mp_grants_collect(ptemp, s);
     all = settings->grants->nelts;

@@ -4,14 +4,16 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Fcntl qw(O_RDONLY O_NONBLOCK);
+use IO::Socket::UNIX;
 use JSON::PP;
 use POSIX qw(mkfifo);
+use Socket qw(SOCK_DGRAM);
 use Test::More;
 use Harness;
 use Proc;
 
 my ($mpm) = Harness->mpms;
-for my $part (split ' ', $ENV{PARTS} // 'streams json pipes') {
+for my $part (split ' ', $ENV{PARTS} // 'streams json pipes syslog') {
     subtest "$mpm: $part" => sub { no strict 'refs'; &$part() };
 }
 done_testing;
@@ -111,4 +113,48 @@ sub pipes {
     my @lines = split /\n/, $got;
     is scalar(grep { length($_) > 4095 } @lines), 0, 'no line is longer than a pipe takes at once';
     is scalar(grep { !/^\[\w+ \w+ +\d+ [\d:]+\.\d{6} \d+\] \[passenger-\w+:\w+\] \[pid \d+\] / } @lines), 0, 'none is torn';
+}
+
+# The system's log, or what stands in for it: writes what it is sent into the file that the harness reads.
+my $daemon;
+END { local $?; end_daemon() if $daemon && $daemon->{owner} == $$ }
+sub start_daemon {
+    my ($file) = @_;
+    my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => '/dev/log') or return;
+    chmod 0666, '/dev/log';
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open my $out, '>>', $file or POSIX::_exit(1);
+        while (defined $socket->recv(my $message, 65536)) { syswrite $out, "$message\n" }
+        POSIX::_exit(1);
+    }
+    $daemon = { pid => $pid, owner => $$ };
+}
+sub end_daemon { kill KILL => $daemon->{pid}; waitpid $daemon->{pid}, 0; unlink '/dev/log'; undef $daemon }
+
+sub syslog {
+    plan skip_all => 'only root can stand in for the system\'s log' if $>;
+    plan skip_all => 'there is a real one' if -e '/dev/log';
+    my $h = Harness->new(mpm => $mpm);
+    my $app = $h->copy_app('wsgi');
+    $h->own($app, $h->app_user);
+    start_daemon("$h->{root}/logs/error_log") or return plan skip_all => 'another test stands in for it';
+    $h->start(conf => "DocumentRoot $app/public\nErrorLog syslog:local1\n");
+    is $h->get('/log?text=hello')->status, 200, 'with ErrorLog syslog:local1 an application prints';
+    soon { $h->log_text =~ /^<141>\w+ +\d+ [\d:]+ mod_passenger\[\d+\]: \[.*\[app \Q$app\E \(production\)\] \[std\w+\] App \d+ output: hello$/m }
+        'which is a message of that facility', 30;
+    end_daemon();
+    is $h->get('/log?text=nobody')->status, 200, "without a daemon the application goes on: $_" for 1 .. 20;
+    start_daemon("$h->{root}/logs/error_log") or return fail 'a place for another daemon';
+    soon { $h->get('/log?text=again'); $h->log_text =~ /output: again$/m } 'another daemon is found', 30;
+    $h->expect_log('PSG0800', 'what was lost meanwhile');
+    kill STOP => $daemon->{pid};
+    is $h->get("/log?text=line$_")->status, 200, "one that hangs keeps nobody: $_" for 1 .. 20;
+    kill CONT => $daemon->{pid};
+    soon { $h->get('/log?text=last'); $h->log_text =~ /output: last$/m } '... until it goes on', 30;
+    $h->allow_log('PSG0800', 'PSG1300', qr/^<14[12]>\w+ +\d+ [\d:]+ apache2\[\d+\]: \[(?:mpm_\w+|core):(?:notice|info)\]/);
+    $h->graceful;
+    soon { $h->get('/log?text=reloaded'); $h->log_text =~ /output: reloaded$/m } 'after a reload too', 30;
+    undef $h;
+    end_daemon();
 }
