@@ -61,6 +61,7 @@ static const char *reason_phrase(int status)
            : status == 502 ? "Bad Gateway"
            : status == 503 ? "Service Unavailable"
            : status == 504 ? "Gateway Timeout"
+           : status == 507 ? "Insufficient Storage"
                            : "Error";
 }
 

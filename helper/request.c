@@ -240,6 +240,8 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     kind = hp_kind_find(head.kind);
     /* CGI has no word for a body whose length is not known. */
     r->buffered = known->options->buffer_upload || (r->chunked && kind && kind->cgi);
+    if (!r->buffered)
+        hp_spool_stay_in_memory(&r->up);
     r->limit = known->options->max_request_time;
     r->delivers = known->options->x_sendfile && hp_conn_config_generation(conn) != 0;
     r->idle_limit = apr_time_from_sec(known->options->websocket_idle_timeout);

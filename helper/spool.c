@@ -36,6 +36,11 @@ void hp_spool_expect(hp_spool_t *s, apr_int64_t len)
     s->store->memory_left -= len;
 }
 
+void hp_spool_stay_in_memory(hp_spool_t *s)
+{
+    s->memory_only = 1;
+}
+
 static void add_block(hp_spool_t *s, hp_spool_blocks_t *to)
 {
     apr_size_t size = to->first ? BLOCK : BLOCK_SMALL;
@@ -125,7 +130,7 @@ apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
 
     if (s->full)
         return s->full;
-    if (s->write_at == s->read_at && s->memory.len + (apr_off_t)len <= limit) {
+    if (s->write_at == s->read_at && (s->memory_only || s->memory.len + (apr_off_t)len <= limit)) {
         put_memory(s, &s->memory, data, len);
         return APR_SUCCESS;
     }

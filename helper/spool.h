@@ -30,6 +30,7 @@ typedef struct hp_spool_t {
     hp_spool_blocks_t held;   /* comes after the file: there was no room in that */
     apr_status_t full;        /* the disk's error, while more is in memory than should be */
     apr_off_t promised;             /* taken from store->memory_left */
+    int memory_only;                /* whoever puts something in sees to it that it is not much */
     int fd;                         /* -1: no file */
     off_t read_at, write_at;        /* of the file; read_at <= write_at */
 } hp_spool_t;
@@ -37,6 +38,8 @@ typedef struct hp_spool_t {
 void hp_spool_init(hp_spool_t *s, hp_spool_store_t *store);
 /* Says how many bytes will come in all, before the first: a few MiB are then kept in memory, if there is some to spare. */
 void hp_spool_expect(hp_spool_t *s, apr_int64_t len);
+/* Keeps everything in memory, for those who take no more in before some of it was sent. */
+void hp_spool_stay_in_memory(hp_spool_t *s);
 /* Appends. An error is the disk's (ENOSPC, ...); nothing was taken then. */
 apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len) AG_MUST_CHECK;
 /* Appends in memory, whatever the limit, what hp_spool_put has just refused with the error `why`. Nothing more goes to the disk until all of it

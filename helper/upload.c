@@ -78,7 +78,7 @@ apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len,
 static void no_room(hp_exchange_t *r, apr_status_t why)
 {
     const char *more = ag_log_due(&r->ctx->spool_full, ag_loop_now());
-    hp_report_t *report = hp_report_create(r->ctx->p, 503, "The request could not be kept", "There is no room for its body.", "");
+    hp_report_t *report = hp_report_create(r->ctx->p, 507, "The request could not be kept", "There is no room for its body.", "");
 
     if (more)
         ag_log(AG_LOG_ERROR, "PSG0153", "spool.full: %s: a request's body could not be kept in %s: %s; it is refused%s",

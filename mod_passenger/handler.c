@@ -391,6 +391,8 @@ static step_t pass(call_t *call, mp_response_pass_t how)
     else if (call->gentle)
         mp_calm_begin(call->r);
     rv = mp_response_pass(&call->response, how);
+    if (rv == APR_SUCCESS && call->gentle && how == MP_RESPONSE_END && call->response.early)
+        rv = mp_calm_push(call->r->connection); /* Apache waits for the rest of the body now */
     if (rv != APR_SUCCESS || how == MP_RESPONSE_END)
         return end(call, rv);
     if (call->gentle)
@@ -562,11 +564,11 @@ void mp_handler_abandon(mp_handler_call_t *call)
     finish(call, OK);
 }
 
-/* Waits in this thread. */
+/* Waits in this thread, at most a second for a client: mod_reqtimeout looks at its limits only when something is read. */
 static void wait_here(call_t *call, const mp_link_want_t *want)
 {
     apr_interval_time_t left = want->deadline - ag_clock_now();
-    int ms = !want->deadline ? -1 : left < 0 ? 0 : (int) apr_time_as_msec(left) + 1;
+    int ms = !want->deadline ? -1 : left < 0 ? 0 : left > apr_time_from_sec(1) ? 1000 : (int) apr_time_as_msec(left) + 1;
 
     if (want->pause)
         mp_link_pause(want->pause);

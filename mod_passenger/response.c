@@ -3,10 +3,13 @@
 #include "apr-glue/link.h"
 #include "mod_passenger/conf.h"
 
+#include <apr_portable.h>
 #include <apr_strings.h>
 #include <http_connection.h>
+#include <http_core.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <sys/socket.h>
 #include <util_filter.h>
 
 /* The phrase that the application gave is kept; Apache's comes in where there is none. */
@@ -245,6 +248,20 @@ apr_status_t mp_response_pass(mp_response_t *response, mp_response_pass_t how)
     return rv == APR_SUCCESS && r->connection->aborted ? APR_ECONNABORTED : rv;
 }
 
+/* Without chunks and without a length the end of the connection is the end of the response: only a reset tells that there was more. */
+static void reset(request_rec *r)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    conn_rec *c = r->connection;
+    apr_socket_t *sock = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t fd;
+
+    if (!sock || r->chunked || apr_table_get(r->headers_out, "Content-Length") || apr_os_sock_get(&fd, sock) != APR_SUCCESS)
+        return;
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    c->aborted = 1;
+}
+
 int mp_response_break(mp_response_t *response)
 {
     request_rec *r = response->r;
@@ -263,5 +280,6 @@ int mp_response_break(mp_response_t *response)
     APR_BRIGADE_INSERT_TAIL(response->out, ap_bucket_eoc_create(c->bucket_alloc));
     ap_pass_brigade(r->output_filters, response->out);
     apr_brigade_cleanup(response->out);
+    reset(r);
     return OK;
 }

@@ -49,7 +49,7 @@ sub disk_full {
     is scalar(() = $h->log_text =~ /PSG0140/g), 1, '... and one line in the log';
 
     my $r = $h->post('/', 'x' x 6_000_000);
-    is $r->status, 503, 'a body that cannot be kept is refused';
+    is $r->status, 507, 'a body that cannot be kept is refused';
     is $h->post('/', 'x' x 100_000)->json->{length}, 100_000, '... and others are not';
     is $h->core, $core, 'the core lives';
 }
