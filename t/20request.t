@@ -405,9 +405,10 @@ sub streams {
     my ($h) = @_;
     my $r = $h->get('/stream?n=5&size=10');
     is $r->body, join('', map { $_ x 10 } 0 .. 4), 'a response of unknown length';
-    ok $r->complete && $r->{framed} eq 'chunked', '... ends with its last chunk';
+    ok $r->complete && $r->{framed} ne 'close', '... ends as its framing says'; # what httpd sees all at once it counts
     $r = $h->get('/stream?n=300&size=10000');
     is length $r->body, 3_000_000, 'a large one';
+    ok $r->complete && $r->{framed} eq 'chunked', '... ends with its last chunk';
 
     my $c = $h->client;
     my $begin = time;
