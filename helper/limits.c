@@ -68,6 +68,6 @@ void hp_limits_apply(const hp_budget_t *budget, const hp_limits_who_t *who)
     limit_files(b);
     limit_tasks(b, who);
     if (b->weight != 100)
-        setpriority(PRIO_PROCESS, 0, hp_budget_nice(b->weight));
+        setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + hp_budget_nice(b->weight)); /* whoever started Apache may have been nice */
     hp_limits_session(getpid(), b->weight);
 }
