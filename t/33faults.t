@@ -41,7 +41,7 @@ my @rows = (
     ['F32', 'forking, daemonising, leaving its session',          '33faults-app strangers', '54strays'],
     ['F33', 'not wanting to end; ending at its limit of requests', '33faults-app ends', '34restarts recycle'],
     # Resources.
-    ['F34', 'the disk for bodies is full',                        '36requests disk_full'],
+    ['F34', 'the disk for bodies is full',                        '36requests disk_full', '26bodies room'],
     ['F35', 'no descriptors are left',                            '35descriptors core', '35descriptors watchdog', '36requests few_descriptors'],
     ['F38', 'somebody removes the instance directory',            '30lifetimes directory'],
     ['F39', 'the clock jumps; the log is full or not read; a file system hangs; a machine that went down left things behind',
@@ -53,7 +53,8 @@ my @rows = (
     ['F44', 'two reloads, a broken one, one without the application', '33faults-apache twice', '33faults-apache broken_config', '33faults-apache removed'],
     ['F45', 'a child of Apache is killed, or stopped',            '33faults-apache child_killed', '33faults-apache child_stopped'],
     ['F46', 'children of Apache are recycled',                    '33faults-apache recycled'],
-    ['F47', 'clients leave, at any time',                         '33faults-apache clients', '38load gone'],
+    ['F47', 'clients leave, at any time',                         '33faults-apache clients', '38load gone', '26bodies leaving'],
+    ['F48', 'clients that send or read slowly',                   '26bodies senders', '26bodies readers'],
 );
 
 for my $row (@rows) {
