@@ -22,7 +22,7 @@
 #   L20                                                registry; 53instance.t, 30lifetimes.t
 #   CVE-2024-9026, CVE-2025-27111, CVE-2003-0020, I04  inside (forged lines); 00unit/apr-glue/log.c
 #   CVE-2026-33006, I06                                no secret is compared anywhere: callers are who the kernel says they are
-#   I05 21fit.t (TRACE); I02 49broken.t; I07, I08      inside
+#   I05 21fit.t (TRACE); I02 49broken.t; I03 83uninitialised.t; I07, I08      inside
 #
 # What is tried, and who tells of it. What the kernel refuses to a process of eve's (its own calls: /proc, signals, ptrace, files, sockets) is known to
 # nobody but the kernel, and in no log of ours; what is asked of us is.
