@@ -93,7 +93,7 @@ int ag_settings_most(const ag_settings_t *s, const char *option, const char *app
 {
     apr_size_t nearest = 0;
 
-    for (int i = 0; i < s->grants->nelts; i++) {
+    for (int i = 0; s->grants && i < s->grants->nelts; i++) {
         const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
         apr_size_t near = strlen(grant->root);
         int value;
