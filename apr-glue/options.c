@@ -365,7 +365,7 @@ const char *ag_options_set(apr_pool_t *p, void *object, const ag_options_row_t *
     const char *problem;
 
     assert(row->kind == AG_OPTIONS_KIND_OPTION || row->kind == AG_OPTIONS_KIND_GLOBAL);
-    if (!*value && !row->uri && (row->type == AG_OPTIONS_TYPE_STRING || row->type == AG_OPTIONS_TYPE_SET))
+    if (!*value && !row->uri && !row->variable && row->type != AG_OPTIONS_TYPE_FLAG && row->type != AG_OPTIONS_TYPE_INT)
         return NULL;
     problem = ag_options_check(p, row, value);
     if (problem)
