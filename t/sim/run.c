@@ -234,6 +234,7 @@ static void choose_settings(void)
     settings = apr_pcalloc(p, sizeof *settings);
     if (sim.settings)
         *settings = *sim.settings;
+    settings->grants = apr_array_make(p, 1, sizeof(ag_settings_grant_t));
     if (!sim.settings || sim_percent(50))
         settings->max_pool_size = 1 + (uint32_t)sim_below(sim_percent(50) ? 2 * sim.ngroups : 20);
     if (!sim.settings || sim_percent(30))
