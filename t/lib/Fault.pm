@@ -81,7 +81,7 @@ sub calm {
     wait_for { !$left->() } undef, 8;
     ok !$left->(), 'no zombie';
     for my $role (qw(watchdog core)) {
-        my $limit = $h->{calm}{$role} + ($arg{slack} // $most) + 3 * ($most - $h->{calm}{apps}); # two pipes and a folder, or a socket
+        my $limit = $h->{calm}{$role} + ($arg{slack} // $most) + 4 * ($most - $h->{calm}{apps}); # three pipes or two and a connection, and a folder
         wait_for { own_fds($h->$role) <= $limit } undef, 8;
         my @fds = own_fds($h->$role);
         cmp_ok scalar(@fds), '<=', $limit, "descriptors of the $role are back" or diag "  @fds";
