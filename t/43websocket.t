@@ -496,7 +496,9 @@ const cases = {
     async idle() {
         const client = http2.connect(urls[0]);
         const ws = await settled(client).then(() => open(client, '/echo', 'short'));
-        return [show(await ws.frame()), await ws.closed, client.destroy()].slice(0, 2);
+        const said = show(await ws.frame());
+        await ws.closed; // with whatever code: mod_http2 may tell of its own time-out
+        return [said, client.destroy()].slice(0, 1);
     },
     async off() {
         const client = http2.connect(urls[2]);
@@ -524,7 +526,7 @@ END
     my $run = sub { my @out = `timeout 60 node $store/http2.js http://127.0.0.1:$other->{port} https://127.0.0.1:$tls http://127.0.0.1:$off $_[0] 2>&1`; chomp @out; @out };
     my %want = (
         echo => '200,chat,,,1:a,10:p,1:bc,1:still,8:1000,end,0', sizes => 'bad', others => '1:0,1:1,1:2,200', half => 'end,0', reset => '8',
-        application => '8:4001,end,0', refused => '403,401,500,400,501,200', push => '65536,65536', deaf => '200,200,true', idle => 'end,0',
+        application => '8:4001,end,0', refused => '403,401,500,400,501,200', push => '65536,65536', deaf => '200,200,true', idle => 'end',
         off => 'true', gone => 'left',
     );
     my @all = qw(echo sizes others half reset application refused push deaf idle off gone);
