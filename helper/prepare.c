@@ -145,7 +145,8 @@ static void look_at_files(const prepare_t *w, hp_user_facts_t *facts)
     if (rv == APR_SUCCESS && !S_ISDIR(facts->root.st.st_mode))
         rv = ENOTDIR;
     if (rv != APR_SUCCESS)
-        fail("The application's folder %s cannot be opened: %s.", spec->app_root, ag_text_error(w->p, rv));
+        fail("The application's folder %s cannot be opened: %s. Create it, or correct PassengerAppRoot or DocumentRoot.", spec->app_root,
+             ag_text_error(w->p, rv));
     facts->app_root = spec->app_root;
     facts->root_owner = facts->root.st.st_uid;
     facts->file = facts->root;

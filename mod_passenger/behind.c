@@ -2,7 +2,7 @@
 
 #include "apr-glue/link.h"
 #include "apr-glue/path.h"
-#include "mod_passenger/htaccess.h"
+#include "mod_passenger/once.h"
 
 #include <apr_strings.h>
 #include <apr_user.h>
@@ -57,7 +57,7 @@ static void warn_of_stranger(const mp_behind_t *behind, request_rec *r, const ag
         return;
     if (o->user && apr_uid_get(&user, &group, o->user, r->pool) == APR_SUCCESS && user == behind->author)
         return;
-    if (mp_htaccess_first_time(behind->link))
+    if (mp_once(behind->link))
         MP_RLOG(APLOG_WARNING, 0, r, "PSG2500", "the symbolic link %s belongs to uid %lu, but the application %s, to which it leads, to "
                 "uid %lu: through that link nothing runs that is not uid %lu's; let the link belong to root or to the application's owner "
                 "(chown -h), or name the folder with PassengerAppRoot in a <Location>",

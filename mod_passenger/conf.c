@@ -4,6 +4,7 @@
 #include "apr-glue/log.h"
 #include "mod_passenger/htaccess.h"
 #include "mod_passenger/manifest.h"
+#include "mod_passenger/once.h"
 #include <ap_mpm.h>
 #include <apr_base64.h>
 #include <apr_general.h>
@@ -135,7 +136,7 @@ static void note(cmd_parms *cmd, const ag_options_row_t *row, const char *value)
 
 static void tell_ignored(cmd_parms *cmd, const char *why)
 {
-    if (mp_htaccess_first_time(place(cmd)))
+    if (mp_once(place(cmd)))
         tell(cmd, apr_psprintf(cmd->temp_pool, "PSG0501: %s at %s %s and is ignored in .htaccess", cmd->cmd->name, place(cmd), why));
 }
 
@@ -277,7 +278,7 @@ static const char *ignore(cmd_parms *cmd, void *conf, const char *arguments)
     if (!(row->flags & AG_OPTIONS_WARN))
         return NULL;
     if (in_htaccess(cmd)) {
-        if (!mp_htaccess_first_time(place(cmd)))
+        if (!mp_once(place(cmd)))
             return NULL;
     } else {
         if (reading()->used[row->meant])
@@ -483,7 +484,7 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     reading_t *begun;
 
     (void)plog;
-    if (mp_htaccess_init() != APR_SUCCESS)
+    if (mp_once_init(pconf) != APR_SUCCESS)
         return HTTP_INTERNAL_SERVER_ERROR;
     if (!kept()) {
         kept_t *fresh = ap_retained_data_create(KEPT, sizeof *fresh);

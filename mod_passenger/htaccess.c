@@ -1,47 +1,10 @@
 #include "mod_passenger/htaccess.h"
 
 #include "apr-glue/link.h"
+#include "mod_passenger/once.h"
 
 #include <apr_file_info.h>
-#include <apr_general.h>
-#include <apr_siphash.h>
 #include <apr_strings.h>
-
-/* The number changes with places_t, because a new module may find what an old one kept. */
-#define KEPT       "mod_passenger.htaccess/1"
-#define PLACES_MAX 256
-
-typedef struct {
-    unsigned char key[16];
-    apr_uint64_t places[PLACES_MAX]; /* hashes; each child has its own copy, its threads share it */
-} places_t;
-
-apr_status_t mp_htaccess_init(void)
-{
-    places_t *fresh;
-
-    if (ap_retained_data_get(KEPT))
-        return APR_SUCCESS;
-    fresh = ap_retained_data_create(KEPT, sizeof *fresh);
-    return apr_generate_random_bytes(fresh->key, sizeof fresh->key);
-}
-
-int mp_htaccess_first_time(const char *place)
-{
-    places_t *kept = ap_retained_data_get(KEPT);
-    apr_uint64_t hash = apr_siphash24(place, strlen(place), kept->key) | 1;
-    apr_size_t i;
-
-    for (i = 0; i < PLACES_MAX; i++) {
-        apr_uint64_t *slot = &kept->places[(hash + i) % PLACES_MAX], found = 0;
-
-        if (__atomic_compare_exchange_n(slot, &found, hash, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-            return 1;
-        if (found == hash)
-            return 0;
-    }
-    return 0;
-}
 
 /* The name may lead elsewhere by now: its folder belongs to the author. A descriptor can't. Where another module opened the file there is only
  * the name; then a link counts as its own owner's. */
@@ -88,7 +51,7 @@ static void warn_ignored(const request_rec *r, const mp_htaccess_t *file, const 
 {
     const char *place = place_of(r, file, row->id);
 
-    if (mp_htaccess_first_time(place))
+    if (mp_once(place))
         MP_RLOG(APLOG_WARNING, 0, r, "PSG1700", "%s at %s is ignored: "
                 "the server's configuration does not let .htaccess files use it (PassengerAllowOverride %s)",
                 row->directive, place, ag_options_class(row));
@@ -98,7 +61,7 @@ static void warn_capped(const request_rec *r, const mp_htaccess_t *file, const a
 {
     const char *place = place_of(r, file, row->id);
 
-    if (mp_htaccess_first_time(place))
+    if (mp_once(place))
         MP_RLOG(APLOG_WARNING, 0, r, "PSG1701", "%s at %s is more than the server's configuration allows, which is %d; that is used", row->directive,
                 place, *(const int *) (const void *) ((const char *) admin + row->offset));
 }

@@ -36,11 +36,4 @@ mp_htaccess_t *mp_htaccess_open(cmd_parms *cmd, apr_status_t (*getstr)(void *, a
  * says; each place is warned about once. */
 void mp_htaccess_resolve(mp_htaccess_result_t *result, const apr_array_header_t *layers, const request_rec *r, apr_pool_t *p);
 
-/* 1 the first time that this process meets a place ("file:line"): these files are read at every request, and their authors must not fill the
- * log. When the table of places is full nobody is warned any more. */
-int mp_htaccess_first_time(const char *place);
-
-/* Once, in pre_config; APR_SUCCESS or why there is no table. */
-apr_status_t mp_htaccess_init(void);
-
 #endif

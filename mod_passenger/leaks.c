@@ -1,7 +1,7 @@
 #include "mod_passenger/leaks.h"
 
 #include "mod_passenger/conf.h"
-#include "mod_passenger/htaccess.h"
+#include "mod_passenger/once.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -105,7 +105,7 @@ int mp_leaks_suspect(const request_rec *r)
 
 static void report(request_rec *r, const mp_map_app_t *app, const char *documents)
 {
-    if (mp_htaccess_first_time(apr_pstrcat(r->pool, "leaks of ", app->root, NULL)))
+    if (mp_once(apr_pstrcat(r->pool, "leaks of ", app->root, NULL)))
         MP_RLOG(APLOG_WARNING, 0, r, "PSG1710",
                 "%s was asked for and refused: it is part of the application %s, which lies in the folder whose files everybody may have, %s. "
                 "Let DocumentRoot (or Alias) be the application's public folder, %s/public; or take PassengerProtectAppFiles Off if nothing of it "

@@ -4,15 +4,14 @@
 #include "apr-glue/link.h"
 #include "mod_passenger/behind.h"
 #include "mod_passenger/conf.h"
+#include "mod_passenger/mistake.h"
 
 #include <apr_strings.h>
 #include <apr_thread_mutex.h>
-#include <apr_user.h>
 #include <http_core.h>
 #include <http_request.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define SLOTS            128
 #define KEEP_FOUND_MAX   apr_time_from_sec(10)
@@ -193,26 +192,6 @@ static void look_at(look_t *look, apr_pool_t *p)
         look->kind = OWN;
 }
 
-/* Says who lacks which right on what: the sentence that saves an hour. */
-static void explain_denied(request_rec *r, const look_t *look)
-{
-    char *folder = apr_pstrdup(r->pool, look->denied);
-    char *user = NULL;
-    char *slash;
-
-    for (slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (access(folder, X_OK) != 0)
-            break;
-        *slash = '/';
-    }
-    if (apr_uid_name_get(&user, geteuid(), r->pool) != APR_SUCCESS)
-        user = apr_psprintf(r->pool, "#%lu", (unsigned long) geteuid());
-    MP_RLOG(APLOG_ERR, 0, r, "PSG0600",
-            "can't see whether there is an application in %s: user %s, as whom Apache runs, has no search permission (x) on the folder %s",
-            look->root, user, folder);
-}
-
 static const char *document_root(request_rec *r)
 {
     const char *root = ap_document_root(r);
@@ -322,7 +301,7 @@ static int complete_php(mp_map_app_t *app, mp_behind_t *behind, request_rec *r, 
 int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp)
 {
     const ag_options_t *o = mp_conf_options(r);
-    int told = o->app_start_command || o->app_type;
+    int told = o->app_start_command || o->app_type, fresh = 0;
     look_t look = {.kind = -1, .behind.author = AG_LINK_NO_AUTHOR};
     const char *base_uri;
     mp_map_app_t *app;
@@ -343,15 +322,18 @@ int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp
         look.root = look.folder;
     } else if (!remembered(cache, &look, r->pool, r->request_time)) {
         look_at(&look, r->pool);
+        fresh = 1;
         if (!look.denied && !look.behind.other)
             remember(cache, &look, r->request_time);
     }
     if (!told && look.denied) {
-        explain_denied(r, &look);
+        mp_mistake_denied(r, o, look.root, look.denied);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (!told && look.kind < 0)
+    if (!told && look.kind < 0) {
+        mp_mistake_no_app(r, o, look.folder, base_uri, fresh);
         return DECLINED;
+    }
     app = apr_pcalloc(r->pool, sizeof(*app));
     rc = mp_conf_author(r, &app->author);
     if (rc != OK)

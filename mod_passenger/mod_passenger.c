@@ -1,6 +1,7 @@
 #include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
+#include "mod_passenger/mistake.h"
 #include "mod_passenger/mp.h"
 #include "mod_passenger/sendfile.h"
 #include "mod_passenger/takeover.h"
@@ -8,6 +9,7 @@
 static void register_hooks(apr_pool_t *p)
 {
     mp_conf_register_hooks(p);
+    mp_mistake_register_hooks(p);
     mp_helper_register_hooks(p);
     mp_calm_register_hooks(p);
     mp_sendfile_register_hooks(p);

@@ -40,7 +40,7 @@ my %home = (
     'gets('              => [],
     'alloca('            => [],
     'mktemp('            => [],
-    'access('            => [qw(helper/hints.c helper/interpreter.c apr-glue/path.c helper/prepare.c helper/upgrade.c mod_passenger/map.c)],
+    'access('            => [qw(helper/hints.c helper/interpreter.c apr-glue/path.c helper/prepare.c helper/upgrade.c mod_passenger/mistake.c)],
     'rand('              => [],
     # Time that passes is measured by ag_clock_now; these are for dates, which an administrator may set.
     'apr_time_now('      => [qw(helper/report.c helper/status.c helper/tools/status.c)],

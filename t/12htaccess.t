@@ -167,7 +167,7 @@ sub snippets {
     is $h->get('/redmine/', Host => 'suburi')->json->{environ}{SCRIPT_NAME}, '/redmine', "$mpm: s10: an application at a base URI, by Alias";
     is $h->get('/', Host => 'whole')->status, 200, "$mpm: s11: a virtual host of its own";
     warned_once($h, $mpm, 'PassengerMaxPoolSize', 's6-shared/public_html/.htaccess:8');
-    $h->allow_log('PSG0501', 'PSG0503', qr/NODE_OPTIONS was not put into the process environment/);
+    $h->allow_log('PSG0501', 'PSG0503', qr{PSG2801: \S+ /(?:opt/cpanel|home/u)/}, qr/NODE_OPTIONS was not put into the process environment/);
 }
 
 # However often the file is read, each child says it once.

@@ -226,7 +226,7 @@ sub sources {
     is $h->get('/here.txt', Host => 'open.test')->body, 'here', '... others are';
     mkdir "$h->{root}/closed", 0700;
     mkdir "$h->{root}/closed/app";
-    $h->allow_log('PSG0600');
+    $h->allow_log('PSG0600', 'PSG2801');
     SKIP: {
         skip 'Apache runs as root or as us', 2 if $>;
         is $h->get('/x', Host => 'closed.test')->status, 500, 'a root that may not be looked into';

@@ -145,7 +145,7 @@ for my $page (@pages) {
         . ($page->{htaccess} ? "<Directory $root>\nAllowOverride All\n</Directory>\n" : $line) . "</VirtualHost>\n";
 }
 $h->start(conf => $conf);
-$h->allow_log(qr/PSG0(?:113|105)\b/);
+$h->allow_log(qr/PSG(?:0113|0105|2801)\b/);
 
 sub ask_all {
     my ($page, @which) = @_;
