@@ -193,6 +193,8 @@ void hp_exchange_fail(hp_exchange_t *r, const char *sentence, int unreachable)
     long pid = r->process ? (long)r->process->pid : 0;
     char text[256];
 
+    if (r->process && r->process->doom)
+        sentence = r->process->doom;
     if (r->overdue || r->delivered) {
         hp_exchange_abandon(r);
         return;

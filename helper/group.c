@@ -548,9 +548,7 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
     for (process = TAILQ_FIRST(&group->member.fleet.processes); process; process = next) {
         next = TAILQ_NEXT(process, entry);
         hp_process_note(process);
-        if (hp_meter_due(process, now))
-            hp_meter_read(process);
-        hp_wear_enforce(process, options(group), hp_group_name(group));
+        hp_wear_look(process, options(group), hp_group_name(group), now);
         if (hp_process_free(process) && process->in_flight == 0 &&
             hp_policy_idle_over(now, process->last_used, limit, serving, least)) {
             serving--;

@@ -4,7 +4,7 @@
 #define LEAST  (apr_time_from_sec(1) / 2) /* processor time is counted in ticks of 10 ms */
 #define ANYHOW apr_time_from_sec(30)
 
-void hp_meter_read(hp_process_t *process)
+void hp_meter_read(hp_process_t *process, int limited)
 {
     apr_time_t now = ag_loop_now(), since = now - process->measured_at;
     hp_usage_t usage;
@@ -12,6 +12,7 @@ void hp_meter_read(hp_process_t *process)
     if (hp_usage_read(&usage, process->pid) != APR_SUCCESS)
         return;
     process->rss = usage.rss;
+    process->memory = usage.rss + (limited ? hp_usage_below(process->pid) : 0);
     if (process->measured_at && since < LEAST)
         return;
     process->cpu = process->measured_at ? (unsigned)((usage.cpu - process->cpu_time) * 100 / since) : 0;

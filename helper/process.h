@@ -69,6 +69,7 @@ struct hp_process_t {
     int ended, crashed; /* reaped, what it still says changes nothing; and nobody had asked it to end */
     int counted_starting; /* the group counts it among those that start */
     int suspect; /* it took no connection: it has ended, or is ended soon */
+    const char *doom; /* why it was killed, for the requests that end with it; NULL: they know no more than that */
     int worn, stuck; /* to be replaced: it has served enough, or grown too large; a request in it will never be answered */
     hp_process_oob_t oob;
     apr_time_t oob_since; /* it is in that state */
@@ -77,7 +78,7 @@ struct hp_process_t {
     int may_preload; /* its loader may say that it is a preloader (handshake.preloader) */
     uint64_t forked_by; /* the preloader that was last told to bring it; 0: it was started by itself */
     apr_time_t stack_at; /* when it was asked where it is */
-    apr_uint64_t rss; /* bytes, when last measured */
+    apr_uint64_t rss, memory; /* bytes, when last measured: resident; and with what it has started, if there is a limit */
     unsigned cpu, load, tasks; /* percent of a processor; of the time, when its first thread ran or waited for one; 0: not counted */
     apr_interval_time_t cpu_time, wanted; /* in all, at measured_at */
     apr_time_t measured_at;       /* 0: never */
@@ -112,8 +113,7 @@ typedef struct {
     const int *fds; /* HP_MSG_FDS: input, stdout, socket, stderr */
 } hp_process_heritage_t;
 
-/* Takes it over; NULL if its note makes no sense. The pool, which holds the spec, and the descriptors are taken in any case. Whoever adopts
- * sets group and events. */
+/* Takes it over, with its pool, which holds the spec, and its descriptors; NULL if its note makes no sense. Who adopts sets group and events. */
 hp_process_t *hp_process_adopt(hp_context_t *ctx, apr_pool_t *p, hp_process_heritage_t *found);
 /* NULL: no such process, any more. */
 hp_process_t *hp_process_find(hp_context_t *ctx, uint64_t id);

@@ -111,7 +111,7 @@ static void say_limits(out_t *out, const json_t *process)
         return;
     say(out, "    Limits: files %" APR_INT64_T_FMT ", CPU weight %" APR_INT64_T_FMT "%s%s\n", number(limits, "files"), number(limits, "cpu_weight"),
         tasks ? apr_psprintf(out->p, ", tasks %" APR_INT64_T_FMT " (%" APR_INT64_T_FMT " used)", tasks, number(process, "tasks")) : "",
-        memory ? apr_psprintf(out->p, ", memory %" APR_INT64_T_FMT "M", memory) : "");
+        memory ? apr_psprintf(out->p, ", memory %" APR_INT64_T_FMT "M (%" APR_INT64_T_FMT "M used)", memory, number(process, "memory") >> 20) : "");
 }
 
 static void say_process(out_t *out, const json_t *process, apr_int64_t generation)

@@ -279,7 +279,7 @@ void hp_spawner_look(hp_spawner_t *spawner, apr_time_t now, int idle)
     if (!preloader || preloader->state != HP_PROCESS_READY)
         return;
     if (hp_meter_due(preloader, now))
-        hp_meter_read(preloader);
+        hp_meter_read(preloader, 0);
     if (idle <= 0 || now - spawner->used_at < apr_time_from_sec(idle) || busy(spawner))
         return;
     ag_log(AG_LOG_INFO, "PSG1102", "preloader.idle: process %ld of %s ends, nothing was started for %d s (PassengerMaxPreloaderIdleTime)",

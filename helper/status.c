@@ -196,6 +196,7 @@ static void put_life(json_t *object, const hp_process_t *process, apr_time_t now
     put_int(object, "started", date(process->started, now));
     put(object, "uptime", json_real(seconds(now - process->started)));
     put_int(object, "rss", (json_int_t)process->rss);
+    put_int(object, "memory", (json_int_t)process->memory);
     put_int(object, "cpu", process->cpu);
     put(object, "tasks", process->tasks ? json_integer(process->tasks) : json_null());
     put(object, "limits", limits_of(process));

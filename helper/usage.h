@@ -14,4 +14,9 @@ typedef struct {
 /* Reads /proc/<pid>/stat and schedstat (proc(5)). ENOENT and the like when there is no such process, or none that we may see. */
 apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid) AG_MUST_CHECK;
 
+/* Bytes of memory that its descendants have beyond what it has itself: never more than that, since what a process shares with the parent that it
+ * was forked from is not counted, nor are files. Those whose parents have ended are not found. Reads /proc/<pid>/task/<tid>/children, two files more
+ * of each of them, and 256 of them at most. */
+apr_uint64_t hp_usage_below(pid_t pid);
+
 #endif

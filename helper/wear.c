@@ -2,10 +2,11 @@
 #include "apr-glue/log.h"
 #include "helper/budget.h"
 #include "helper/meter.h"
+#include <apr_strings.h>
 
 static int larger(const hp_process_t *process, int megabytes)
 {
-    return megabytes > 0 && process->rss > (apr_uint64_t)megabytes << 20;
+    return megabytes > 0 && process->memory > (apr_uint64_t)megabytes << 20;
 }
 
 void hp_wear_judge(hp_process_t *process, const hp_process_work_t *work, const ag_options_t *options, const char *group)
@@ -18,29 +19,33 @@ void hp_wear_judge(hp_process_t *process, const hp_process_work_t *work, const a
     }
     if (options->memory_limit <= 0)
         return;
-    hp_meter_read(process);
+    hp_meter_read(process, 1);
     if (!larger(process, options->memory_limit))
         return;
     process->worn = 1;
     ag_log(AG_LOG_NOTICE, "PSG0118", "app.memory: process %ld of %s uses %lu MB after %s %s, more than PassengerMemoryLimit %d; it is replaced",
-           (long)process->pid, group, (unsigned long)(process->rss >> 20), hp_process_work_value(work, "REQUEST_METHOD"),
+           (long)process->pid, group, (unsigned long)(process->memory >> 20), hp_process_work_value(work, "REQUEST_METHOD"),
            hp_process_work_value(work, "REQUEST_URI"), options->memory_limit);
 }
 
-void hp_wear_enforce(hp_process_t *process, const ag_options_t *options, const char *group)
+void hp_wear_look(hp_process_t *process, const ag_options_t *options, const char *group, apr_time_t now)
 {
     const hp_process_work_t *work = TAILQ_FIRST(&process->work);
     const hp_spec_t asked = {.app_root = process->spec->app_root, .options = options};
     hp_budget_t budget;
 
     hp_budget_make(&budget, &asked, process->ctx->settings);
+    if (hp_meter_due(process, now))
+        hp_meter_read(process, budget.memory > 0 || options->memory_limit > 0);
     if (!larger(process, budget.memory) || process->state == HP_PROCESS_ENDING || process->state == HP_PROCESS_GONE)
         return;
     ag_log(AG_LOG_ERROR, "PSG0119",
            "app.memory_hard: process %ld of %s uses %lu MB, more than PassengerHardMemoryLimit %d; it is killed in %s %s, inflight=%d",
-           (long)process->pid, group, (unsigned long)(process->rss >> 20), budget.memory,
+           (long)process->pid, group, (unsigned long)(process->memory >> 20), budget.memory,
            work ? hp_process_work_value(work, "REQUEST_METHOD") : "no", work ? hp_process_work_value(work, "REQUEST_URI") : "request",
            process->in_flight);
+    process->doom = apr_psprintf(process->p, "app.memory_hard: it used %lu MB, more than PassengerHardMemoryLimit %d",
+                                 (unsigned long)(process->memory >> 20), budget.memory);
     hp_process_kill(process);
 }
 

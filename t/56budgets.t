@@ -45,6 +45,14 @@ def spin():
         n += 1
     return {'cpu': time.process_time()}
 
+def hog():
+    if os.fork() == 0:
+        kept = []
+        while True:
+            kept.append(b'x' * (10 << 20))
+            time.sleep(.02)
+    time.sleep(60)
+
 def limits():
     group = open('/proc/self/autogroup').read() if os.path.exists('/proc/self/autogroup') else ''
     return {'nofile': resource.getrlimit(resource.RLIMIT_NOFILE), 'nproc': resource.getrlimit(resource.RLIMIT_NPROC),
@@ -67,6 +75,7 @@ sub site {
 }
 site(bomb => 0, "PassengerTaskLimit 20\nPassengerMaxInstances 1");
 site(beside => 0, "PassengerTaskLimit 20\nPassengerMaxInstances 1");
+site(hog => 0, "PassengerHardMemoryLimit 150\nPassengerMaxInstances 1");
 site(calm => 1, '');
 site(files => 1, 'PassengerAppFileDescriptorUlimit 64');
 site(light => 2, 'PassengerCPUWeight 25');
@@ -114,14 +123,19 @@ is told('calm')->{nofile}[0], 1024, '... without limits with the usual 1024 desc
 my $usual = getpriority 0, 0; # ours is Apache's
 is told('calm')->{nice}, $usual, '... and the usual priority';
 is_deeply told('calm')->{nproc}, told('free')->{nproc}, '... and as many tasks as everybody';
-told('beside');
+my $beside = told('beside')->{pid};
 
 # All that takes its time, at once.
 my %slow = map {; my $c = $h->client(timeout => 60); $c->write_request('GET', "/$_->[1]", Host => $_->[0], Connection => 'close'); ($_->[0] => $c) }
-    [bomb => 'bomb'], [light => 'spin'];
+    [bomb => 'bomb'], [light => 'spin'], [hog => 'hog'];
 soon { $h->log_text =~ /PSG2300/ } 'the log tells of the bomb', 20;
 is ask('calm', 'limits')->status, 200, 'another user\'s application answers beside it';
 is ask('beside', 'limits')->status, 200, '... as does another one of the same user';
+is $slow{hog}->read_response('GET')->status, 502, 'what takes memory without end is killed, although a child of its own has it';
+my ($hog) = ($h->expect_log(qr{PSG0119: app\.memory_hard: process (\d+) of \S*/hog\S* .*uses \d+ MB, more than PassengerHardMemoryLimit 150; .* in GET /hog}) // '') =~ /process (\d+)/;
+$h->expect_log(qr{PSG0150: request\.failed: .*app\.memory_hard: it used \d+ MB, more than PassengerHardMemoryLimit 150});
+soon { !kill 0, -$hog } '... as is that child';
+is told('beside')->{pid}, $beside, '... and its neighbour goes on';
 my $bomb = $slow{bomb}->read_response('GET');
 is $bomb->status, 200, 'the bomb goes off';
 is $bomb->json->{failed}, 'EAGAIN', '... and is held';

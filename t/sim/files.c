@@ -161,6 +161,11 @@ apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
     return sim_percent(98) ? APR_SUCCESS : ENOENT;
 }
 
+apr_uint64_t hp_usage_below(pid_t pid)
+{
+    return (apr_uint64_t)(pid % 7) << 20;
+}
+
 long __wrap_sysconf(int name);
 long __wrap_sysconf(int name)
 {

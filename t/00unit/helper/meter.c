@@ -1,6 +1,5 @@
 #include "helper/meter.c"
 #include "t/lib/tap.h"
-#include <string.h>
 
 apr_time_t ag_loop_now(void)
 {
@@ -9,8 +8,13 @@ apr_time_t ag_loop_now(void)
 
 apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
 {
-    memset(usage, 0, sizeof *usage);
+    *usage = (hp_usage_t){.rss = 7};
     return pid ? APR_SUCCESS : APR_EGENERAL;
+}
+
+apr_uint64_t hp_usage_below(pid_t pid)
+{
+    return (apr_uint64_t)pid * 1000;
 }
 
 int main(void)
@@ -39,5 +43,10 @@ int main(void)
                                 .last_used = apr_time_from_sec(cases[i].last_used), .measured_at = apr_time_from_sec(cases[i].measured)};
         is_int(hp_meter_due(&process, apr_time_from_sec(cases[i].now)), cases[i].due, "%s", cases[i].what);
     }
+    hp_process_t process = {.pid = 3};
+    hp_meter_read(&process, 1);
+    is_int((long)process.memory, 7 + 3000, "what it has started counts");
+    hp_meter_read(&process, 0);
+    is_int((long)process.memory, 7, "... if there is a limit");
     return done_testing();
 }

@@ -13,7 +13,7 @@ static const char document[] =
     "'options': {'PassengerMinInstances': 2, 'PassengerPython': '/a&b', 'PassengerEnabled': true},"
     "'processes': [{'pid': 12345, 'state': 'ready', 'generation': 1, 'sticky_id': 7, 'uid': 1000, 'concurrency': 2, 'sessions': 1, 'processed': 10,"
     "'started': 5, 'uptime': 65.5, 'last_used': 5.2, 'rss': 24117248, 'cpu': 7, 'out_of_band': 'working', 'worn': false, 'stuck': false,"
-    "'tasks': 3, 'limits': {'files': 1024, 'cpu_weight': 50, 'tasks': 64, 'memory': 536870912}},"
+    "'memory': 26214400, 'tasks': 3, 'limits': {'files': 1024, 'cpu_weight': 50, 'tasks': 64, 'memory': 536870912}},"
     "{'pid': 0, 'state': 'starting', 'generation': 2, 'sticky_id': 8, 'uid': null, 'concurrency': 0, 'sessions': 0, 'processed': 0,"
     "'started': 5, 'uptime': 0.1, 'last_used': null, 'rss': 0, 'cpu': 0, 'worn': false, 'stuck': false}]}]}";
 
@@ -58,7 +58,7 @@ static void as_text(json_t *pool)
     is_str(hp_render_text(pool, 0, p), want, "as text");
     ok(strstr(verbose, "  Type: python   Startup file: passenger_wsgi.py   Environment: production   Generation: 2\n") != NULL, "more about a group");
     ok(strstr(verbose, "    Generation: 1   UID: 1000   Sticky id: 7   Concurrency: 2\n") != NULL, "more about a process");
-    ok(strstr(verbose, "    Limits: files 1024, CPU weight 50, tasks 64 (3 used), memory 512M\n") != NULL, "... its limits, and what it uses");
+    ok(strstr(verbose, "    Limits: files 1024, CPU weight 50, tasks 64 (3 used), memory 512M (25M used)\n") != NULL, "... its limits");
 }
 
 static void as_xml(json_t *pool)
