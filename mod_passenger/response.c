@@ -86,6 +86,20 @@ static int set_framing(mp_response_t *response, const ag_http_head_t *head)
     return OK;
 }
 
+/* httpd cuts ranges out of what reaches it in one piece, which must not be left to how fast the application writes: a short body is
+ * waited for, a long one, or one whose length nobody knows, is sent whole. */
+static void settle_ranges(mp_response_t *response)
+{
+    request_rec *r = response->r;
+
+    if (!apr_table_get(r->headers_in, "Range") || response->collected || apr_table_get(r->headers_out, AG_LINK_FILE))
+        return;
+    if (response->chunked || response->left > MP_RESPONSE_PIECE)
+        ap_remove_output_filter_byhandle(r->output_filters, "BYTERANGE");
+    else if (r->status == HTTP_OK)
+        response->collected = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+}
+
 int mp_response_begin(mp_response_t *response, request_rec *r, mp_link_t *link, const ag_http_head_t *head, apr_size_t head_len)
 {
     const char *from = link->in + link->at;
@@ -119,6 +133,7 @@ int mp_response_begin(mp_response_t *response, request_rec *r, mp_link_t *link, 
     }
     link->at += head_len;
     response->overridden = overridden ? head->status : 0;
+    settle_ranges(response);
     return OK;
 }
 

@@ -12,7 +12,7 @@
 typedef struct {
     request_rec *r;
     apr_bucket_brigade *out; /* body that was taken from the link, not yet passed on */
-    apr_bucket_brigade *collected; /* what stands before it (PassengerBufferResponse), or NULL: pauses are passed on */
+    apr_bucket_brigade *collected; /* what stands before it (PassengerBufferResponse, ranges), or NULL: pauses are passed on */
     apr_size_t size;         /* bytes in both */
     apr_size_t piece;        /* bytes to be passed on at once */
     int complete;            /* the link has nothing more of this response */
