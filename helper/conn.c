@@ -161,6 +161,11 @@ void hp_conn_hand_over(hp_conn_t *conn, const hp_conn_handler_t *handler, void *
     conn->request = request;
 }
 
+void hp_conn_stay_in_memory(hp_conn_t *conn)
+{
+    hp_spool_stay_in_memory(&conn->out);
+}
+
 apr_off_t hp_conn_backlog(const hp_conn_t *conn)
 {
     return hp_spool_len(&conn->out);

@@ -58,6 +58,8 @@ void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n);
 void hp_conn_write_file(hp_conn_t *conn, struct iovec *iov, int n, int fd);
 /* Somebody else goes on with the request, which has got no answer yet; `begin` of the handler is not used. */
 void hp_conn_hand_over(hp_conn_t *conn, const hp_conn_handler_t *handler, void *request);
+/* What the other side does not take at once never goes to disk: for who writes no more before that is less than hp_spool_share. */
+void hp_conn_stay_in_memory(hp_conn_t *conn);
 /* Bytes that the other side has not taken yet. */
 apr_off_t hp_conn_backlog(const hp_conn_t *conn);
 /* 1 while there is no room but in memory for what it has not taken: nothing should be written before `drained`. */

@@ -17,7 +17,6 @@
 
 #define WATCHDOG_FD     3
 #define STOP_LOOK       (apr_time_from_sec(1) / 50)
-#define BODIES_MEMORY   (64 * 1024 * 1024)
 #define ORPHANED_LIMIT  apr_time_from_sec(60) /* without a watchdog, for requests in flight */
 
 typedef struct {
@@ -200,8 +199,7 @@ int hp_core_run(const char *uid, const char *gid)
         core->ctx.marks = NULL; /* what is in here when we die is not asked for again */
     core->ctx.next_id = 1;
     core->ctx.processes = apr_hash_make(p);
-    core->ctx.store.memory_left = BODIES_MEMORY;
-    core->ctx.store.dir = "/tmp"; /* until the settings are here, a moment from now */
+    hp_spool_store_init(&core->ctx.store, "/tmp"); /* until the settings are here, a moment from now */
     core->ctx.scratch = apr_palloc(p, HP_CONTEXT_SCRATCH);
     core->ctx.head = apr_pcalloc(p, sizeof *core->ctx.head);
     if (!core->ctx.loop || getrandom(core->ctx.key, sizeof core->ctx.key, 0) != sizeof core->ctx.key)

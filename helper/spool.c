@@ -4,22 +4,34 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define BLOCK_SMALL  (16 * 1024) /* a spool's first block: most of what waits is short */
-#define BLOCK        (64 * 1024)
+#define BLOCK        (64 * 1024) /* with its head: a mapping of its own, so that what is no longer needed is the kernel's again */
 #define SPARE_MAX    64                /* blocks at rest: 4 MiB */
 #define PROMISE_MAX  (4 * 1024 * 1024) /* one body of more is the disk's */
+#define PROMISES_MAX (HP_SPOOL_BUDGET * 3 / 4)
+#define SHARE_LEAST  (16 * 1024)
 #define SEND_AT_ONCE 16                /* blocks */
 
 struct hp_spool_block_t {
     hp_spool_block_t *next;
-    apr_size_t start, end, size;
+    apr_size_t start, end;
+    apr_size_t touched; /* highest `end` so far: the pages that it has */
     char data[];
 };
+
+#define ROOM (BLOCK - sizeof(hp_spool_block_t))
+
+void hp_spool_store_init(hp_spool_store_t *store, const char *dir)
+{
+    memset(store, 0, sizeof *store);
+    store->dir = dir;
+    TAILQ_INIT(&store->moving);
+}
 
 void hp_spool_init(hp_spool_t *s, hp_spool_store_t *store)
 {
@@ -30,71 +42,115 @@ void hp_spool_init(hp_spool_t *s, hp_spool_store_t *store)
 
 void hp_spool_expect(hp_spool_t *s, apr_int64_t len)
 {
-    if (len <= HP_SPOOL_MEMORY || len > PROMISE_MAX || len > s->store->memory_left)
+    if (len <= HP_SPOOL_MEMORY || len > PROMISE_MAX || s->store->promised + len > PROMISES_MAX)
         return;
     s->promised = len;
-    s->store->memory_left -= len;
+    s->store->promised += len;
+}
+
+static void withdraw_promise(hp_spool_t *s)
+{
+    s->store->promised -= s->promised;
+    s->promised = 0;
 }
 
 void hp_spool_stay_in_memory(hp_spool_t *s)
 {
+    if (s->first && !s->memory_only)
+        TAILQ_REMOVE(&s->store->moving, s, entry);
     s->memory_only = 1;
 }
 
-static void add_block(hp_spool_t *s, hp_spool_blocks_t *to)
+apr_off_t hp_spool_share(const hp_spool_store_t *store)
 {
-    apr_size_t size = to->first ? BLOCK : BLOCK_SMALL;
-    hp_spool_block_t *block = NULL;
+    return store->used < HP_SPOOL_BUDGET / 2 ? HP_SPOOL_MEMORY / 2 : SHARE_LEAST;
+}
 
-    if (size == BLOCK && s->store->spare) {
-        block = s->store->spare;
+/* -- memory -- */
+
+static void moved(hp_spool_t *s)
+{
+    if (s->memory_only || !s->first)
+        return;
+    TAILQ_REMOVE(&s->store->moving, s, entry);
+    TAILQ_INSERT_TAIL(&s->store->moving, s, entry);
+}
+
+static void add_block(hp_spool_t *s)
+{
+    hp_spool_block_t *block = s->store->spare;
+
+    if (block) {
         s->store->spare = block->next;
         s->store->nspare--;
     } else {
-        block = malloc(sizeof *block + size);
+        /* Most of what waits is short: only of a second block all pages are likely to be used. */
+        block = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (s->first ? MAP_POPULATE : 0), -1, 0);
+        if (block == MAP_FAILED)
+            abort();
+        block->touched = s->first ? ROOM : 0;
     }
-    if (!block)
-        abort();
     block->next = NULL;
     block->start = block->end = 0;
-    block->size = size;
-    if (to->last)
-        to->last->next = block;
+    s->store->used += (apr_off_t)block->touched;
+    if (!s->first && !s->memory_only)
+        TAILQ_INSERT_TAIL(&s->store->moving, s, entry);
+    if (s->last)
+        s->last->next = block;
     else
-        to->first = block;
-    to->last = block;
+        s->first = block;
+    s->last = block;
 }
 
 static void drop_block(hp_spool_t *s)
 {
-    hp_spool_block_t *block = s->memory.first;
+    hp_spool_block_t *block = s->first;
 
-    s->memory.first = block->next;
-    if (!s->memory.first)
-        s->memory.last = NULL;
-    if (block->size == BLOCK && s->store->nspare < SPARE_MAX) {
+    s->first = block->next;
+    if (!s->first) {
+        s->last = NULL;
+        if (!s->memory_only)
+            TAILQ_REMOVE(&s->store->moving, s, entry);
+    }
+    s->store->used -= (apr_off_t)block->touched;
+    if (s->store->nspare < SPARE_MAX) {
         block->next = s->store->spare;
         s->store->spare = block;
         s->store->nspare++;
     } else {
-        free(block);
+        munmap(block, BLOCK);
     }
 }
 
-static void put_memory(hp_spool_t *s, hp_spool_blocks_t *to, const char *data, apr_size_t len)
+static void drop_blocks(hp_spool_t *s)
 {
-    to->len += (apr_off_t)len;
+    while (s->first)
+        drop_block(s);
+    s->len = 0;
+}
+
+static void put_memory(hp_spool_t *s, const char *data, apr_size_t len)
+{
+    s->len += (apr_off_t)len;
     while (len > 0) {
+        hp_spool_block_t *b;
         apr_size_t n;
-        if (!to->last || to->last->end == to->last->size)
-            add_block(s, to);
-        n = to->last->size - to->last->end < len ? to->last->size - to->last->end : len;
-        memcpy(to->last->data + to->last->end, data, n);
-        to->last->end += n;
+        if (!s->last || s->last->end == ROOM)
+            add_block(s);
+        b = s->last;
+        n = ROOM - b->end < len ? ROOM - b->end : len;
+        memcpy(b->data + b->end, data, n);
+        b->end += n;
+        if (b->end > b->touched) {
+            s->store->used += (apr_off_t)(b->end - b->touched);
+            b->touched = b->end;
+        }
         data += n;
         len -= n;
     }
 }
+
+/* -- disk -- */
 
 static apr_status_t open_file(hp_spool_t *s)
 {
@@ -122,32 +178,68 @@ static void close_file(hp_spool_t *s)
     s->read_at = s->write_at = 0;
 }
 
-apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
+static apr_status_t write_at(int fd, const char *data, apr_size_t len, off_t *pat)
 {
-    apr_off_t limit = s->promised > HP_SPOOL_MEMORY ? s->promised : HP_SPOOL_MEMORY;
-    off_t at = s->write_at;
-    apr_status_t rv;
-
-    if (s->full)
-        return s->full;
-    if (s->write_at == s->read_at && (s->memory_only || s->memory.len + (apr_off_t)len <= limit)) {
-        put_memory(s, &s->memory, data, len);
-        return APR_SUCCESS;
-    }
-    if (s->fd < 0 && APR_SUCCESS != (rv = open_file(s)))
-        return rv;
-    for (apr_size_t done = 0; done < len;) {
-        ssize_t n = pwrite(s->fd, (const char *)data + done, len - done, at);
+    while (len > 0) {
+        ssize_t n = pwrite(fd, data, len, *pat);
         if (n < 0 && errno != EINTR)
             return errno;
         if (n == 0)
             return ENOSPC;
         if (n > 0) {
-            done += (apr_size_t)n;
-            at += n;
+            data += n;
+            len -= (apr_size_t)n;
+            *pat += n;
         }
     }
+    return APR_SUCCESS;
+}
+
+/* What is in memory goes to the file, and `data` behind it; or nothing does. */
+static apr_status_t put_file(hp_spool_t *s, const char *data, apr_size_t len)
+{
+    off_t at = s->write_at;
+    apr_status_t rv = s->fd < 0 ? open_file(s) : APR_SUCCESS;
+
+    for (const hp_spool_block_t *b = s->first; b && rv == APR_SUCCESS; b = b->next)
+        rv = write_at(s->fd, b->data + b->start, b->end - b->start, &at);
+    if (rv == APR_SUCCESS)
+        rv = write_at(s->fd, data, len, &at);
+    if (rv != APR_SUCCESS) {
+        if (s->write_at == s->read_at)
+            close_file(s);
+        return rv;
+    }
     s->write_at = at;
+    drop_blocks(s);
+    withdraw_promise(s);
+    return APR_SUCCESS;
+}
+
+/* Memory is for those who use it for a moment. One whose bytes the disk does not take either is tried again when all others have been. */
+static void economise(hp_spool_store_t *store)
+{
+    hp_spool_t *s;
+
+    while (store->used > HP_SPOOL_BUDGET && (s = TAILQ_FIRST(&store->moving))) {
+        if (s->full || put_file(s, NULL, 0) != APR_SUCCESS) {
+            moved(s);
+            return;
+        }
+    }
+}
+
+apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
+{
+    apr_off_t limit = s->promised > HP_SPOOL_MEMORY ? s->promised : HP_SPOOL_MEMORY;
+
+    if (s->full)
+        return s->full;
+    if (!s->memory_only && (s->write_at > s->read_at || s->len + (apr_off_t)len > limit))
+        return put_file(s, data, len);
+    put_memory(s, data, len);
+    moved(s);
+    economise(s->store);
     return APR_SUCCESS;
 }
 
@@ -155,17 +247,17 @@ void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t
 {
     assert(why != APR_SUCCESS);
     s->full = why;
-    put_memory(s, s->write_at > s->read_at ? &s->held : &s->memory, data, len);
+    put_memory(s, data, len);
 }
 
 static apr_status_t send_memory(hp_spool_t *s, int fd, apr_off_t *pleft)
 {
-    while (s->memory.len > 0 && *pleft > 0) {
-        apr_size_t most = *pleft < s->memory.len ? (apr_size_t)*pleft : (apr_size_t)s->memory.len;
+    while (s->len > 0 && *pleft > 0) {
+        apr_size_t most = *pleft < s->len ? (apr_size_t)*pleft : (apr_size_t)s->len;
         struct iovec iov[SEND_AT_ONCE];
         struct msghdr msg = {.msg_iov = iov};
         ssize_t n;
-        for (hp_spool_block_t *b = s->memory.first; most > 0 && msg.msg_iovlen < SEND_AT_ONCE; b = b->next) {
+        for (hp_spool_block_t *b = s->first; most > 0 && msg.msg_iovlen < SEND_AT_ONCE; b = b->next) {
             apr_size_t len = b->end - b->start < most ? b->end - b->start : most;
             iov[msg.msg_iovlen++] = (struct iovec){b->data + b->start, len};
             most -= len;
@@ -173,10 +265,10 @@ static apr_status_t send_memory(hp_spool_t *s, int fd, apr_off_t *pleft)
         n = sendmsg(fd, &msg, MSG_NOSIGNAL);
         if (n < 0)
             return errno;
-        s->memory.len -= n;
+        s->len -= n;
         *pleft -= n;
         while (n > 0) {
-            hp_spool_block_t *b = s->memory.first;
+            hp_spool_block_t *b = s->first;
             assert(b);
             apr_size_t took = b->end - b->start < (apr_size_t)n ? b->end - b->start : (apr_size_t)n;
             b->start += took;
@@ -184,6 +276,7 @@ static apr_status_t send_memory(hp_spool_t *s, int fd, apr_off_t *pleft)
             if (b->start == b->end)
                 drop_block(s);
         }
+        moved(s);
     }
     return APR_SUCCESS;
 }
@@ -206,15 +299,10 @@ static apr_status_t send_file(hp_spool_t *s, int fd, apr_off_t *pleft)
 
 apr_status_t hp_spool_send_some(hp_spool_t *s, int fd, apr_off_t *pleft)
 {
-    apr_status_t rv = send_memory(s, fd, pleft);
+    apr_status_t rv = send_file(s, fd, pleft);
 
-    if (rv == APR_SUCCESS && s->memory.len == 0)
-        rv = send_file(s, fd, pleft);
-    if (rv == APR_SUCCESS && s->memory.len == 0 && s->read_at == s->write_at && s->held.len > 0) {
-        s->memory = s->held;
-        memset(&s->held, 0, sizeof s->held);
+    if (rv == APR_SUCCESS && s->read_at == s->write_at)
         rv = send_memory(s, fd, pleft);
-    }
     if (hp_spool_len(s) == 0)
         s->full = APR_SUCCESS;
     return rv;
@@ -229,19 +317,13 @@ apr_status_t hp_spool_send(hp_spool_t *s, int fd)
 
 apr_off_t hp_spool_len(const hp_spool_t *s)
 {
-    return s->memory.len + (apr_off_t)(s->write_at - s->read_at) + s->held.len;
+    return s->len + (apr_off_t)(s->write_at - s->read_at);
 }
 
 void hp_spool_clear(hp_spool_t *s)
 {
     close_file(s);
-    for (int i = 0; i < 2; i++) {
-        while (s->memory.first)
-            drop_block(s);
-        s->memory = s->held;
-        memset(&s->held, 0, sizeof s->held);
-    }
+    drop_blocks(s);
+    withdraw_promise(s);
     s->full = APR_SUCCESS;
-    s->store->memory_left += s->promised;
-    s->promised = 0;
 }

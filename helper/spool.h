@@ -4,43 +4,48 @@
 #define HP_SPOOL_H
 
 #include "apr-glue/base.h"
+#include <sys/queue.h>
 
-#define HP_SPOOL_MEMORY (128 * 1024) /* what any spool may hold in memory */
+#define HP_SPOOL_MEMORY (128 * 1024)       /* what any spool may hold in memory */
+#define HP_SPOOL_BUDGET (32 * 1024 * 1024) /* what all of a process may hold together */
 
 typedef struct hp_spool_block_t hp_spool_block_t;
+typedef struct hp_spool_t hp_spool_t;
 
-/* What the spools of a process share: where files are made, memory that may be promised to bodies of known length, and blocks at rest, which
- * spare the kernel the making of fresh pages for every upload. */
+/* What the spools of a process share: where files are made, how much memory they have, and blocks at rest, which spare the kernel the making of
+ * fresh pages for every upload. All zero at first. */
 typedef struct {
     const char *dir;
-    apr_off_t memory_left; /* bytes beyond HP_SPOOL_MEMORY each that spools may still be promised */
+    apr_off_t used;     /* bytes of memory that blocks of spools take */
+    apr_off_t promised; /* bytes that spools have been promised beyond HP_SPOOL_MEMORY each */
+    TAILQ_HEAD(, hp_spool_t) moving; /* those with blocks that may go to disk; the first has stood still for longest */
     hp_spool_block_t *spare;
     int nspare;
 } hp_spool_store_t;
 
-/* Blocks in memory. */
-typedef struct {
-    hp_spool_block_t *first, *last;
-    apr_off_t len; /* bytes in them */
-} hp_spool_blocks_t;
-
-typedef struct hp_spool_t {
+struct hp_spool_t {
     hp_spool_store_t *store;
-    hp_spool_blocks_t memory; /* what is in the file comes after it */
-    hp_spool_blocks_t held;   /* comes after the file: there was no room in that */
-    apr_status_t full;        /* the disk's error, while more is in memory than should be */
-    apr_off_t promised;             /* taken from store->memory_left */
+    TAILQ_ENTRY(hp_spool_t) entry;
+    hp_spool_block_t *first, *last; /* what is in memory comes after what is in the file */
+    apr_off_t len;                  /* bytes in memory */
+    apr_status_t full;              /* the disk's error, while more is in memory than should be */
+    apr_off_t promised;             /* what it may hold in memory, and has been added to store->promised */
     int memory_only;                /* whoever puts something in sees to it that it is not much */
     int fd;                         /* -1: no file */
     off_t read_at, write_at;        /* of the file; read_at <= write_at */
-} hp_spool_t;
+};
+
+void hp_spool_store_init(hp_spool_store_t *store, const char *dir);
 
 void hp_spool_init(hp_spool_t *s, hp_spool_store_t *store);
 /* Says how many bytes will come in all, before the first: a few MiB are then kept in memory, if there is some to spare. */
 void hp_spool_expect(hp_spool_t *s, apr_int64_t len);
-/* Keeps everything in memory, for those who take no more in before some of it was sent. */
+/* Keeps everything in memory, for those who take no more in before some of it was sent; what is in the file already stays there. */
 void hp_spool_stay_in_memory(hp_spool_t *s);
-/* Appends. An error is the disk's (ENOSPC, ...); nothing was taken then. */
+/* Bytes that such a spool should hold at most: less when memory is short. */
+apr_off_t hp_spool_share(const hp_spool_store_t *store);
+/* Appends. When all together hold more than they may in memory, those that have stood still for longest go to disk. An error is the disk's
+ * (ENOSPC, ...); nothing was taken then. */
 apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len) AG_MUST_CHECK;
 /* Appends in memory, whatever the limit, what hp_spool_put has just refused with the error `why`. Nothing more goes to the disk until all of it
  * has been sent. */

@@ -363,7 +363,7 @@ json_t *hp_status_server(hp_pool_t *pool, const hp_conn_server_t *server, apr_ti
     if (viewer->all) {
         put_int(object, "config_generation", ctx->settings->config_generation);
         put_int(object, "links", server->nconns);
-        put_int(object, "body_memory_free", (json_int_t)ctx->store.memory_left);
+        put_int(object, "body_memory_free", (json_int_t)(HP_SPOOL_BUDGET - ctx->store.used));
     }
     return object;
 }

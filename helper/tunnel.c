@@ -3,8 +3,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#define PIECE      (HP_SPOOL_MEMORY / 2)  /* with this much on the way to one side, no more is read from the other: it all stays in memory */
-#define HALF_LIMIT apr_time_from_sec(60)  /* of silence, when one side has ended: it may be gone altogether, which nothing tells */
+#define HALF_LIMIT apr_time_from_sec(60) /* of silence, when one side has ended: it may be gone altogether, which nothing tells */
 
 static void on_timer(void *baton);
 
@@ -55,9 +54,15 @@ static void on_cut(hp_process_work_t *work)
     r->cut = 1;
 }
 
+/* With this much on the way to one side, no more is read from the other: it all stays in memory. */
+static apr_off_t most(const hp_exchange_t *r)
+{
+    return hp_spool_share(&r->ctx->store);
+}
+
 static void watch(const hp_exchange_t *r)
 {
-    int read = !r->app_ended && hp_conn_backlog(r->conn) < PIECE;
+    int read = !r->app_ended && hp_conn_backlog(r->conn) < most(r);
 
     ag_loop_io_set(r->link->io, (read ? AG_LOOP_READ : 0) | (hp_spool_len(&r->up) > 0 ? AG_LOOP_WRITE : 0));
 }
@@ -94,7 +99,7 @@ static void send_kept(hp_exchange_t *r)
         hp_spool_clear(&r->up);
         r->app_deaf = 1;
     }
-    hp_conn_want_body(r->conn, hp_spool_len(&r->up) < PIECE);
+    hp_conn_want_body(r->conn, hp_spool_len(&r->up) < most(r));
 }
 
 void hp_tunnel_begin(hp_exchange_t *r, const char *data, apr_size_t len)
@@ -102,6 +107,8 @@ void hp_tunnel_begin(hp_exchange_t *r, const char *data, apr_size_t len)
     struct iovec iov = {(void *)(uintptr_t)data, len};
 
     r->tunnel = 1;
+    hp_spool_stay_in_memory(&r->up);
+    hp_conn_stay_in_memory(r->conn);
     r->moved_at = ag_loop_now();
     if (r->limit_timer)
         ag_loop_timer_stop(r->limit_timer);
@@ -133,7 +140,7 @@ apr_size_t hp_tunnel_take(hp_exchange_t *r, const char *data, apr_size_t len)
     n = len - done < n ? len - done : n;
     if (n > 0 && hp_spool_put(&r->up, data + done, n) != APR_SUCCESS)
         n = 0; /* can't be: there is room in memory */
-    hp_conn_want_body(r->conn, hp_spool_len(&r->up) < PIECE);
+    hp_conn_want_body(r->conn, hp_spool_len(&r->up) < most(r));
     watch(r);
     return done + n;
 }
@@ -152,7 +159,7 @@ void hp_tunnel_drained(hp_exchange_t *r)
 static void from_app(hp_exchange_t *r)
 {
     struct iovec iov = {.iov_base = r->ctx->scratch};
-    ssize_t n = recv(r->link->fd, r->ctx->scratch, PIECE, 0);
+    ssize_t n = recv(r->link->fd, r->ctx->scratch, (size_t)most(r), 0);
 
     if (n > 0) {
         iov.iov_len = (size_t)n;
@@ -169,7 +176,7 @@ void hp_tunnel_ready(hp_exchange_t *r, int events)
 {
     if (events & AG_LOOP_WRITE)
         send_kept(r);
-    if ((events & AG_LOOP_READ) && !r->app_ended && hp_conn_backlog(r->conn) < PIECE)
+    if ((events & AG_LOOP_READ) && !r->app_ended && hp_conn_backlog(r->conn) < most(r))
         from_app(r);
     settle(r);
 }

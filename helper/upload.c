@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define UNBUFFERED_MAX (64 * 1024) /* of a body that is passed on as it comes */
-
 /* Keeps a piece of the body as it is to be sent. */
 static apr_status_t keep(hp_exchange_t *r, const char *piece, apr_size_t len)
 {
@@ -154,7 +152,7 @@ void hp_upload_more(hp_exchange_t *r)
         r->shut = 1;
     }
     if (r->conn && !r->body_over)
-        hp_conn_want_body(r->conn, hp_spool_len(&r->up) < UNBUFFERED_MAX);
+        hp_conn_want_body(r->conn, hp_spool_len(&r->up) < hp_spool_share(&r->ctx->store));
     ag_loop_io_set(r->link->io, (r->paused_at ? 0 : AG_LOOP_READ) | (rv == APR_SUCCESS ? 0 : AG_LOOP_WRITE));
 }
 
