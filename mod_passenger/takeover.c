@@ -4,6 +4,7 @@
 #include "mod_passenger/env.h"
 #include "mod_passenger/leaks.h"
 #include "mod_passenger/link.h"
+#include "mod_passenger/longname.h"
 #include "mod_passenger/map.h"
 #include "mod_passenger/park.h"
 
@@ -227,6 +228,20 @@ static int take_early(request_rec *r)
     return OK;
 }
 
+/* A name that is too long for a file is refused by httpd before anybody was asked. */
+static int walk_long_name(request_rec *r)
+{
+    const mp_map_app_t *app;
+    int rc;
+
+    if (!child_of(r) || !mp_longname_is(r))
+        return DECLINED;
+    rc = mp_longname_walk(r);
+    if (rc == OK)
+        rc = mp_map_find(child_of(r)->found, r, &app);
+    return rc == DECLINED ? HTTP_FORBIDDEN : rc;
+}
+
 static int handler(request_rec *r)
 {
     const child_t *child = child_of(r);
@@ -276,6 +291,7 @@ void mp_takeover_register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_map_to_storage(take_early, proxy, NULL, APR_HOOK_MIDDLE);
+    ap_hook_map_to_storage(walk_long_name, NULL, NULL, APR_HOOK_LAST);
     ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
     ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);

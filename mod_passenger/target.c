@@ -93,7 +93,7 @@ void mp_target_original(mp_target_t *target, const request_rec *r)
 
 void mp_target_find(mp_target_t *target, request_rec *r, const char *base_uri, int flags)
 {
-    const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);
+    const core_dir_config *core = ap_get_core_module_config(r->server->lookup_defaults); /* sections that are merged later reset it */
     apr_size_t len, path_len, base_len = strlen(base_uri);
     const char *raw = sent(r, &len, &path_len);
     int same = same_path(raw, path_len, r->uri, core->allow_encoded_slashes && !core->decode_encoded_slashes) &&

@@ -92,6 +92,9 @@ SecRule ARGS "\@contains evil" "id:1,phase:2,deny,status:406"
     AllowOverride All
     Options +Includes +MultiViews
     AddOutputFilter INCLUDES .shtml
+    <Files *.refused>
+        Require all denied
+    </Files>
 </Directory>
 <Directory $h->{root}/apps/home/public_html>
     AllowOverride All
@@ -177,6 +180,10 @@ RewriteRule ^/by-handler\$ /as-is.txt [PT,H=send-as-is]
     PassengerAllowEncodedSlashes On
 </VirtualHost>
 <VirtualHost *>
+    ServerName undecoded
+    AllowEncodedSlashes NoDecode
+</VirtualHost>
+<VirtualHost *>
     ServerName noindex
     DirectoryIndex disabled
 </VirtualHost>
@@ -203,6 +210,7 @@ sub env { my ($r) = @_; my $facts = eval { $r->json }; return $facts ? $facts->{
 # Paths as the application sees them.
 sub plain_requests {
     my ($h, $mpm) = @_;
+    my $long = 'l' x 300;
     my @table = (
         ['/', 'localhost', PATH_INFO => '/'], ['/a/b?c=d', 'localhost', PATH_INFO => '/a/b', QUERY_STRING => 'c=d', REQUEST_URI => '/a/b?c=d'],
         ['/pt/x?y=z', 'localhost', PATH_INFO => '/echo/x', QUERY_STRING => 'by=pt&y=z', REQUEST_URI => '/echo/x?by=pt&y=z'],
@@ -211,6 +219,9 @@ sub plain_requests {
         ['/~home/x', 'localhost', SCRIPT_NAME => '/~home', PATH_INFO => '/x'], ['/x', 'virtual.test', PATH_INFO => '/x', SERVER_NAME => 'virtual.test'],
         ['/a%2fb', 'slashes', PATH_INFO => '/a/b'], ['/a%2Fb?x', 'raw', REQUEST_URI => '/a%2Fb?x'], ['/nothing/', 'noindex', PATH_INFO => '/nothing/'],
         ['/list/', 'noindex', PATH_INFO => '/list/'], ['/proxied/no', 'localhost', PATH_INFO => '/proxied/no'], ['/x', 'localhost', HTTP_X_TOLD => 'no-more'],
+        ['/a%2Fb%20c', 'undecoded', REQUEST_URI => '/a%2Fb%20c', PATH_INFO => '/a%2Fb c'],
+        map({ ["$_?q", 'localhost', PATH_INFO => $_, REQUEST_URI => "$_?q"] } "/$long", "/$long/x", "/list/$long", "/a/$long", '/' . 'l' x 255, '/' . 'l' x 3000),
+        ["/~home/$long", 'localhost', SCRIPT_NAME => '/~home', PATH_INFO => "/$long"],
         ['/?special', 'localhost', SPECIAL => 'yes'], ['/multi/none', 'localhost', PATH_INFO => '/multi/none'], ['/by-handler2', 'localhost', PATH_INFO => '/by-handler2'],
     );
     for my $row (@table) {
@@ -247,11 +258,13 @@ sub others_win {
 
 sub access {
     my ($h, $mpm) = @_;
+    my $long = 'l' x 300;
     my $basic = 'Basic YWxpY2U6c2VjcmV0';
     my @table = (
         ['GET', '/denied/x.txt', 403], ['GET', '/denied/app', 403], ['GET', '/some/app', 403], ['GET', '/some/app', 200, 'X-Real-IP' => '192.0.2.9'], ['GET', '/members/x', 401],
         ['GET', '/members/x', 401, Authorization => 'Basic YWxpY2U6d3Jvbmc='], ['GET', '/members/x', 200, Authorization => $basic], ['POST', '/readonly/x', 405],
         ['GET', '/readonly/x', 200], ['GET', '/x?a=evil', 406], ['GET', '/x?a=good', 200], ['GET', '/x?refused', 403], ['TRACE', '/x', 200],
+        map { ['GET', $_, 403] } "/denied/$long", "/$long.refused", '/x.refused',
     );
     for my $row (@table) {
         my ($method, $path, $status, %field) = @$row;
@@ -369,7 +382,7 @@ sub requests {
     return (
         map({ "GET $_" } qw(/ /static.txt /none /none/x /dir /dir/ /list /list/ /list/one.txt /page /page.html /page.html.en /ssi.shtml /index.asis /ht/blog/x /ht/file
             /ht/app/1 /ht/none /denied/x.txt /large.bin /.env /.hidden/x /.htaccess /ht/.htaccess /passenger.txt /package.json /node_modules/x.js /a%25b.txt /a%2fb /%2e%2e/x
-            /../x //static.txt /./static.txt /static.txt/x /static.txt/ /members/x /old /list/?C=M;O=D /?x /restart.txt /app.jsx /%00 /%zz http://localhost/static.txt)),
+            /../x //static.txt /./static.txt /static.txt/x /static.txt/ /members/x /old /list/?C=M;O=D /?x /restart.txt /app.jsx /%00 /%zz http://localhost/static.txt), '/' . 'l' x 300, '/list/' . 'l' x 256),
         'HEAD /static.txt', 'HEAD /none', 'HEAD /dir', 'OPTIONS /static.txt', 'OPTIONS *', 'OPTIONS /none', 'TRACE /static.txt', 'DELETE /static.txt', 'BREW /static.txt', 'PUT /x',
         "GET /static.txt HTTP/1.0\r\n\r\n", "GET /static.txt HTTP/1.1\r\nConnection: close\r\n\r\n", "GET /static.txt HTTP/1.1\r\n${head}Range: bytes=0-2\r\n\r\n",
         "GET /static.txt HTTP/1.1\r\n${head}Range: bytes=100-\r\n\r\n", "GET /static.txt HTTP/1.1\r\n${head}Accept-Encoding: gzip\r\n\r\n",

@@ -1,0 +1,61 @@
+#include "mod_passenger/longname.h"
+
+#include <apr_strings.h>
+#include <http_request.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The first part of a path that is too long, and its length. */
+static const char *find(const char *path, apr_size_t *plen)
+{
+    while (*path) {
+        *plen = strcspn(path, "/");
+        if (*plen > NAME_MAX)
+            return path;
+        path += *plen + (path[*plen] == '/');
+    }
+    return NULL;
+}
+
+int mp_longname_is(const request_rec *r)
+{
+    apr_size_t len;
+
+    return !r->proxyreq && r->filename && *r->filename == '/' && strlen(r->filename) > NAME_MAX && find(r->filename, &len);
+}
+
+/* After the walk: r->filename ends where nothing was found, r->path_info is the rest of the path. Both get the name back. */
+static void restore(request_rec *r, const char *path, apr_size_t before, apr_size_t len)
+{
+    apr_size_t found = strlen(r->filename);
+
+    if (found > before)
+        found = before + len;
+    r->filename = apr_pstrmemdup(r->pool, path, found);
+    r->canonical_filename = r->filename;
+    r->path_info = apr_pstrdup(r->pool, path + found);
+}
+
+/* httpd's walk is done with a name that is short enough and is not there either, so that it ends as for any file that is missing. <Files> sees the
+ * name as it was sent. */
+int mp_longname_walk(request_rec *r)
+{
+    const char *path = r->filename;
+    apr_size_t len, before;
+    const char *name = find(path, &len);
+    const char *instead;
+    struct stat st;
+    int rc;
+
+    if (!name)
+        return DECLINED;
+    before = (apr_size_t) (name - path);
+    instead = apr_pstrmemdup(r->pool, path, before + NAME_MAX);
+    if (stat(instead, &st) == 0)
+        return DECLINED;
+    r->filename = apr_pstrcat(r->pool, instead, name + len, NULL);
+    rc = ap_directory_walk(r);
+    restore(r, path, before, len);
+    return rc == OK ? ap_file_walk(r) : rc;
+}
