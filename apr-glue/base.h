@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #define AG_VERSION "0.1.0"
+#define AG_INTERFACE "6.0.24" /* the version of Phusion Passenger whose configuration and tools ours are like */
 
 #define AG_LEN(array) (sizeof(array) / sizeof((array)[0]))
 #define AG_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))

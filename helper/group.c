@@ -140,7 +140,7 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
         return; /* nobody waits for old code */
     start_failed(group);
     group->quiet.until = 0;
-    report = hp_report_create(group->p, 500, "This web application could not be started", sentence, details);
+    report = hp_report_create(group->p, 500, "Web application could not be started", sentence, details);
     if (process->page.bytes)
         report->page = apr_pstrdup(report->p, process->page.bytes);
     ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)",

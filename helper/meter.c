@@ -12,6 +12,7 @@ void hp_meter_read(hp_process_t *process, int limited)
     if (hp_usage_read(&usage, process->pid) != APR_SUCCESS)
         return;
     process->rss = usage.rss;
+    process->vmsize = usage.vmsize;
     process->memory = usage.rss + (limited ? hp_usage_below(process->pid) : 0);
     if (process->measured_at && since < LEAST)
         return;

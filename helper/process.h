@@ -78,7 +78,7 @@ struct hp_process_t {
     int may_preload; /* its loader may say that it is a preloader (handshake.preloader) */
     uint64_t forked_by; /* the preloader that was last told to bring it; 0: it was started by itself */
     apr_time_t stack_at; /* when it was asked where it is */
-    apr_uint64_t rss, memory; /* bytes, when last measured: resident; and with what it has started, if there is a limit */
+    apr_uint64_t rss, vmsize, memory; /* bytes, when last measured: resident; all; resident with what it has started, if that is limited */
     unsigned cpu, load, tasks; /* percent of a processor; of the time, when its first thread ran or waited for one; 0: not counted */
     apr_interval_time_t cpu_time, wanted; /* in all, at measured_at */
     apr_time_t measured_at;       /* 0: never */

@@ -162,6 +162,25 @@ static void say_failure(out_t *out, const json_t *group, const json_t *failure)
     }
 }
 
+/* Those that have no id yet are in "starting": an id of 0 would be taken for one by whoever passes it on to kill(1). */
+static int listed(const json_t *process)
+{
+    return number(process, "pid") > 0;
+}
+
+static apr_int64_t count_listed(const json_t *pool)
+{
+    const json_t *group, *process;
+    apr_int64_t n = 0;
+    apr_size_t i, k;
+
+    json_array_foreach(json_object_get(pool, "groups"), i, group) {
+        json_array_foreach(json_object_get(group, "processes"), k, process)
+            n += listed(process);
+    }
+    return n;
+}
+
 static void say_group(out_t *out, const json_t *group)
 {
     const json_t *failure = json_object_get(group, "failure"), *preloader = json_object_get(group, "preloader"), *process;
@@ -181,8 +200,10 @@ static void say_group(out_t *out, const json_t *group)
     say(out, "  Requests in queue: %" APR_INT64_T_FMT "\n", number(group, "queue"));
     if (json_is_object(preloader))
         say_preloader(out, preloader);
-    json_array_foreach(json_object_get(group, "processes"), i, process)
-        say_process(out, process, number(group, "generation"));
+    json_array_foreach(json_object_get(group, "processes"), i, process) {
+        if (listed(process))
+            say_process(out, process, number(group, "generation"));
+    }
     say(out, "\n");
 }
 
@@ -198,7 +219,7 @@ const char *hp_render_text(const json_t *pool, int verbose, apr_pool_t *p)
         "Max pool size : %" APR_INT64_T_FMT "\nApp groups    : %" APR_INT64_T_FMT "\nProcesses     : %" APR_INT64_T_FMT "\n"
         "Requests in top-level queue : 0\n\n"
         "----------- Application groups -----------\n",
-        number(pool, "max_processes"), number(pool, "group_count"), number(pool, "process_count"));
+        number(pool, "max_processes"), number(pool, "group_count"), count_listed(pool));
     json_array_foreach(json_object_get(pool, "groups"), i, group)
         say_group(&out, group);
     return apr_array_pstrcat(p, out.parts, 0);
@@ -244,6 +265,7 @@ static void say_process_xml(out_t *out, const json_t *process)
     say(out, "<process>");
     integer(out, "pid", number(process, "pid"));
     integer(out, "sticky_session_id", number(process, "sticky_id"));
+    element(out, "gupid", text(process, "gupid"));
     integer(out, "generation", number(process, "generation"));
     integer(out, "uid", number(process, "uid"));
     integer(out, "concurrency", concurrency);
@@ -258,13 +280,14 @@ static void say_process_xml(out_t *out, const json_t *process)
     }
     element(out, "uptime", hp_render_duration(real(process, "uptime"), out->p));
     element(out, "life_status", ready || strcmp(state, "starting") == 0 ? "ALIVE" : "SHUTDOWN_TRIGGERED");
-    element(out, "enabled", ready ? enabled(process) : "DETACHED");
+    element(out, "enabled", ready ? enabled(process) : strcmp(state, "starting") == 0 ? "DISABLED" : "DETACHED");
     element(out, "state", state);
     element(out, "has_metrics", kib > 0 ? "true" : "false");
     if (kib > 0) {
         integer(out, "cpu", number(process, "cpu"));
         integer(out, "rss", kib);
         integer(out, "real_memory", kib);
+        integer(out, "vmsize", number(process, "vmsize") / 1024);
     }
     integer(out, "process_group_id", number(process, "pid"));
     if (*text(process, "interpreter")) {
@@ -337,8 +360,10 @@ static void say_group_xml(out_t *out, const json_t *group)
         say_preloader_xml(out, preloader);
     say_options_xml(out, json_object_get(group, "options"));
     say(out, "<processes>");
-    json_array_foreach(processes, i, process)
-        say_process_xml(out, process);
+    json_array_foreach(processes, i, process) {
+        if (listed(process))
+            say_process_xml(out, process);
+    }
     say(out, "</processes></group></supergroup>");
 }
 
@@ -351,7 +376,7 @@ const char *hp_render_xml(const json_t *pool, apr_pool_t *p)
     say(&out, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<info version=\"3\">");
     element(&out, "passenger_version", text(pool, "version"));
     integer(&out, "group_count", number(pool, "group_count"));
-    integer(&out, "process_count", number(pool, "process_count"));
+    integer(&out, "process_count", count_listed(pool));
     integer(&out, "max", number(pool, "max_processes"));
     integer(&out, "capacity_used", number(pool, "process_count"));
     integer(&out, "get_wait_list_size", 0);

@@ -197,6 +197,7 @@ static void put_life(json_t *object, const hp_process_t *process, apr_time_t now
     put(object, "uptime", json_real(seconds(now - process->started)));
     put_int(object, "rss", (json_int_t)process->rss);
     put_int(object, "memory", (json_int_t)process->memory);
+    put_int(object, "vmsize", (json_int_t)process->vmsize);
     put_int(object, "cpu", process->cpu);
     put(object, "tasks", process->tasks ? json_integer(process->tasks) : json_null());
     put(object, "limits", limits_of(process));
@@ -214,6 +215,7 @@ static void add_process(hp_process_t *process, void *baton)
     walk->processes++;
     put_life(object, process, walk->now);
     put_int(object, "sticky_id", process->sticky_id);
+    put(object, "gupid", json_sprintf("%lu-%llu", (unsigned long)process->generation, (unsigned long long)process->id));
     put_int(object, "concurrency", process->concurrency);
     put_int(object, "sessions", process->in_flight);
     put_int(object, "processed", (json_int_t)process->requests - process->in_flight);

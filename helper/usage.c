@@ -28,7 +28,7 @@ static apr_status_t read_file(char *text, size_t size, pid_t pid, const char *na
 
 apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
 {
-    unsigned long user, system;
+    unsigned long user, system, size;
     unsigned long long ran, waited;
     long pages;
     char text[1024], *after;
@@ -37,10 +37,11 @@ apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
     if (rv != APR_SUCCESS)
         return rv;
     after = strrchr(text, ')'); /* the program's name may hold anything */
-    if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %*u %*u %ld", &user, &system,
-                         &pages) != 3)
+    if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %*u %lu %ld", &user, &system,
+                         &size, &pages) != 4)
         return EINVAL;
     usage->rss = (apr_uint64_t)pages * (apr_uint64_t)sysconf(_SC_PAGESIZE);
+    usage->vmsize = size;
     usage->cpu = (apr_interval_time_t)(user + system) * APR_USEC_PER_SEC / sysconf(_SC_CLK_TCK);
     usage->wanted = 0;
     if (read_file(text, sizeof text, pid, "schedstat") == APR_SUCCESS && sscanf(text, "%llu %llu", &ran, &waited) == 2)

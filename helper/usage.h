@@ -6,7 +6,7 @@
 #include <apr_time.h>
 
 typedef struct {
-    apr_uint64_t rss;        /* resident memory, bytes */
+    apr_uint64_t rss, vmsize; /* resident memory, address space: bytes */
     apr_interval_time_t cpu; /* processor time since its start, its threads together */
     apr_interval_time_t wanted; /* of its first thread: such time, and the time that it waited for a processor; 0: the kernel does not tell */
 } hp_usage_t;

@@ -184,7 +184,7 @@ my $status = "$ENV{PASSENGER_BUILD}/passenger-status";
 sub in_status {
     my ($when) = @_;
     like scalar(`$status --verbose`), qr{^    Interpreter: \Q$home\E/apps/venv/venv/bin/python \(found: venv/bin/python\)$}m, "$when: passenger-status --verbose";
-    like scalar(`$status --show=xml`), qr{<interpreter>\Q$home\E/apps/venv/venv/bin/python</interpreter><interpreter_rule>found: venv/bin/python</interpreter_rule>}, '... --show=xml';
+    like scalar(`$status --show=xml`), qr{<interpreter>\Q$home\E/apps/venv/venv/bin/python</interpreter>\s+<interpreter_rule>found: venv/bin/python</interpreter_rule>}, '... --show=xml';
     my ($group) = grep { $_->{app_root} =~ m{/apps/absent$} } @{ decode_json(scalar `$status --show=json`)->{groups} };
     is_deeply [@{ $group->{processes}[0] }{qw(interpreter interpreter_rule)}], ['/usr/bin/python3', 'the system\'s'], '... --show=json';
 }

@@ -322,6 +322,7 @@ sub status {
     spew("$h->{root}/status.xml", $out);
     is `/usr/bin/python3 -c 'import sys, xml.etree.ElementTree as e; print(e.parse(sys.argv[1]).findtext("supergroups/supergroup/group/processes/process/pid"))' $h->{root}/status.xml`,
         group_of($h, 'shop')->{processes}[0]{pid} . "\n", 'as XML';
+    like $out, qr{\A<\?xml [^\n]+\n<info version="3">\n  <passenger_version>[^\n]+\n.*\n {12}<pid>\d+</pid>\n.*\n {12}<process_group_id>\d+</process_group_id>\n.*\n</info>\n\z}s, '... an element a line';
     (undef, $out) = tool($h, 'root', ['status', '--show=server']);
     is decode_json($out)->{pid}, $h->core, 'the server';
     my $c = $h->client;
@@ -527,14 +528,32 @@ sub tools {
 
     # The rest.
     is((tool($h, 'root', ['config', 'nonsense']))[0], 1, 'no such command');
-    for my $command (qw(restart-app detach-process list-instances api-call validate-install about)) {
+    for my $command (qw(restart-app detach-process list-instances api-call validate-install about build-native-support reopen-logs)) {
         ($code, $out) = tool($h, 'root', ['config', $command, '--help']);
         ok $code == 0 && $out =~ /^Usage: passenger-config $command/, "$command --help";
+        is((tool($h, 'root', ['config', 'help', $command]))[1], $out, "help $command");
         ($code, undef, $err) = tool($h, 'root', ['config', $command, '--bogus']);
         ok $code == 1 && $err =~ /^passenger-config: [^\n]+\n\z/, "$command --bogus";
     }
     (undef, $out) = tool($h, 'root', ['config', 'about', 'version']);
-    like $out, qr/^\d+\.\d+\.\d+\n\z/, 'about version';
+    my ($version) = slurp('apr-glue/base.h') =~ /AG_VERSION "(.*?)"/;
+    my ($interface) = slurp('helper/loaders/ruby/phusion_passenger.rb') =~ /VERSION_STRING = '(.*?)'/;
+    is $out, "Phusion Passenger $interface\nis the interface of mod_passenger $version\n", 'about version';
+    # What deployment tools, images of distributions and configuration management call.
+    is((tool($h, 'root', ['config', @{ $_->[0] }], argv0 => $_->[1]))[1], $out, "@{ $_->[0] } of $_->[1]")
+        for [['--version'], 'passenger-config'], [['--version'], '/usr/bin/passenger'], [['-v'], 'passenger'];
+    ($code, $out, $err) = tool($h, 'root', ['config', 'start'], argv0 => 'passenger');
+    ok $code == 1 && $err =~ /^passenger: [^\n]+\n\z/, 'nothing else is done under that name' or diag $err;
+    is((tool($h, 'root', ['config', '--root']))[1], (tool($h, 'root', ['config', 'about', 'root']))[1], '--root is a topic');
+    is join('', tool($h, 'root', ['config', 'build-native-support'])), 0, 'build-native-support says nothing';
+    is((tool($h, 'root', ['config', "--$_"]))[0], { compiled => 0, 'custom-packaged' => 1 }->{$_}, "--$_ is an exit code") for qw(compiled custom-packaged);
+    (undef, $out) = tool($h, 'root', ['config', 'about', 'ruby-command'], env => { PATH => "bin:$trap:/usr/bin" });
+    like $out, qr{^  Command: \Q$trap\E/ruby\n  To use in Apache: PassengerRuby \Q$trap\E/ruby$}m, 'the Ruby in PATH';
+    ok !-e "$trap/sprung", '... is not run';
+    ($code, undef, $err) = tool($h, 'root', ['config', 'about', 'ruby-command'], env => { PATH => '/nowhere' });
+    ok $code == 1 && $err =~ /no folder of PATH/, '... or there is none';
+    ($code, undef, $err) = tool($h, 'root', ['config', 'reopen-logs', '--ignore-logs-not-available']);
+    ok $code == 1 && $err =~ /apachectl graceful/, 'reopen-logs says who does';
     is((tool($h, 'root', ['config', 'about', 'nonsense']))[0], 1, 'about nonsense');
     ($code, $out) = tool($h, 'root', ['config', 'validate-install']);
     like $out, qr/^ok: +instance \w+ answers, version \d/m, 'validate-install finds the instance';
@@ -557,6 +576,7 @@ sub instances {
     is $code, 0, 'list-instances';
     my @found = map { m{^(\w+) +\d+ +Apache/2} ? $1 : () } split /\n/, $out;
     is "@found", "@names", '... lists the living' or diag $out;
+    like $out, qr{\AName +PID +Description\n-{74}\n\w}, '... below a head of two lines';
     (undef, $out) = tool($one, $alice, ['config', 'list-instances', '--json'], %$in);
     is join(' ', map { $_->{name} } @{ decode_json($out) }), "@names", '... as JSON';
     for my $command (['status'], ['config', 'restart-app', '/'], ['config', 'detach-process', 5], ['config', 'api-call', 'GET', '/ping.json']) {

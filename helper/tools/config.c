@@ -1,7 +1,9 @@
 /* passenger-config: restarts applications, ends processes, and tells where things are. */
+#include "helper/tools/about.h"
 #include "helper/tools/client.h"
 #include "helper/tools/restart.h"
 #include "helper/tools/validate.h"
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +21,8 @@ static const char usage[] =
     "  api-call           asks the helper anything (passenger-config api-call GET /pool.json)\n"
     "  validate-install   looks for what is missing or unsafe\n"
     "  about              says where things are, and which version this is\n"
+    "\n"
+    "For scripts written for Phusion Passenger: --version, --root and the other topics of `about`, build-native-support, reopen-logs.\n"
     "\n"
     "`passenger-config COMMAND --help` says more.\n";
 
@@ -76,6 +80,9 @@ static const char list_usage[] =
     "  -q, --quiet   nothing at all if none runs\n"
     "  -h, --help    this text\n";
 
+static const char list_head[] = "Name                       PID      Description\n"
+                                "--------------------------------------------------------------------------\n";
+
 static int list(const hp_client_t *client, int argc, const char **argv)
 {
     int as_json = 0, quiet = 0;
@@ -93,7 +100,7 @@ static int list(const hp_client_t *client, int argc, const char **argv)
                                                  instance->folder, "socket", instance->socket, "pid", instance->pid, "passenger_version",
                                                  instance->version, "server_software", instance->software));
         else
-            printf("%s%-25s  %-7" JSON_INTEGER_FORMAT "  %s\n", i ? "" : "Name                       PID      Description\n", instance->name,
+            printf("%s%-25s  %-7" JSON_INTEGER_FORMAT "  %s\n", i ? "" : list_head, instance->name,
                    instance->pid, instance->software);
     }
     if (as_json) {
@@ -198,35 +205,30 @@ static int call(const hp_client_t *client, int argc, const char **argv)
     return any_code || reply.status / 100 == 2 ? HP_CLIENT_DONE : HP_CLIENT_DENIED;
 }
 
-/* -- about -- */
+/* -- what others build, and Apache does -- */
 
-static const struct {
-    const char *topic, *value;
-} facts[] = {
-    {"version", AG_VERSION},
-    {"root", HP_CLIENT_PRIVATE},
-    {"resourcesdir", HP_CLIENT_PRIVATE},
-    {"support-binaries-dir", HP_CLIENT_PRIVATE},
-    {"apache2-module", HP_CLIENT_LIBEXECDIR "/mod_passenger.so"},
-};
+static const char build_usage[] = "Usage: passenger-config build-native-support\n"
+                                  "There is nothing to build: Ruby applications need no extension of ours. Prints nothing, and succeeds.\n";
 
-static int about(const hp_client_t *client, int argc, const char **argv)
+static int build(const hp_client_t *client, int argc, const char **argv)
 {
-    static const char about_usage[] = "Usage: passenger-config about version|root|resourcesdir|support-binaries-dir|apache2-module\n"
-                                      "The version, and where the loaders and pages, the helper, and the module are installed.\n";
-    const char *topic = NULL;
-    const hp_client_option_t options[] = {{"topic", 0, &topic, NULL}, {NULL, 0, NULL, NULL}};
+    const hp_client_option_t none[] = {{NULL, 0, NULL, NULL}};
 
-    if (!hp_client_options(client, options, about_usage, &argc, argv))
+    return hp_client_options(client, none, build_usage, &argc, argv) ? HP_CLIENT_DONE : argc;
+}
+
+static const char reopen_usage[] = "Usage: passenger-config reopen-logs\n"
+                                   "Always fails: Apache opens PassengerLogFile and its error log, at its start and at `apachectl graceful`, which\n"
+                                   "keeps applications. Files of PassengerAppLogFile are opened anew as soon as they were renamed.\n";
+
+static int reopen(const hp_client_t *client, int argc, const char **argv)
+{
+    const char *name;
+    const hp_client_option_t options[] = {{"ignore-logs-not-available", 0, NULL, NULL}, {"instance", 0, &name, NULL}, {NULL, 0, NULL, NULL}};
+
+    if (!hp_client_options(client, options, reopen_usage, &argc, argv))
         return argc;
-    topic = topic ? topic : argc == 1 ? argv[0] : "";
-    for (apr_size_t i = 0; i < AG_LEN(facts); i++) {
-        if (strcmp(facts[i].topic, topic) == 0) {
-            puts(facts[i].value);
-            return HP_CLIENT_DONE;
-        }
-    }
-    return hp_client_fail(client, HP_CLIENT_FAILED, "about what? There are version, root, resourcesdir, support-binaries-dir and apache2-module");
+    return hp_client_fail(client, HP_CLIENT_FAILED, "the logs are Apache's: `apachectl graceful` opens them anew, and keeps applications");
 }
 
 /* -- which command -- */
@@ -235,33 +237,56 @@ static const struct {
     const char *name;
     int (*run)(const hp_client_t *client, int argc, const char **argv);
 } commands[] = {
-    {"restart-app", hp_restart_run}, {"detach-process", detach},             {"list-instances", list},
-    {"api-call", call},              {"validate-install", hp_validate_run}, {"about", about},
+    {"restart-app", hp_restart_run}, {"detach-process", detach},            {"list-instances", list}, {"api-call", call},
+    {"about", hp_about_run},         {"validate-install", hp_validate_run}, {"reopen-logs", reopen},  {"build-native-support", build},
 };
 
 static int run(const hp_client_t *client, int argc, const char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : "--help";
+    static const char *const helps[] = {"--help", "-h", "help", "--help-all"};
+    const char *name = argc > 1 ? argv[1] : "--help", *help[] = {NULL, "--help", NULL};
 
+    if (argc == 3 && strcmp(name, "help") == 0) {
+        help[0] = name = argv[2];
+        argv = help;
+        argc = 2;
+    } else if (!hp_about_is(name)) {
+        argv++;
+        argc--;
+    }
     for (apr_size_t i = 0; i < AG_LEN(commands); i++) {
         if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(client, argc - 1, argv + 1);
+            return commands[i].run(client, argc, argv);
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        fputs(usage, stdout);
-        return HP_CLIENT_DONE;
+    for (apr_size_t i = 0; i < AG_LEN(helps); i++) {
+        if (strcmp(helps[i], name) == 0) {
+            fputs(usage, stdout);
+            return HP_CLIENT_DONE;
+        }
     }
-    if (strcmp(name, "--version") == 0) {
-        puts(AG_VERSION);
-        return HP_CLIENT_DONE;
-    }
+    if (hp_about_is(name))
+        return hp_about_run(client, argc, argv);
     return hp_client_fail(client, HP_CLIENT_FAILED, "\"%s\" is no command; passenger-config --help lists them", name);
+}
+
+/* The program `passenger` of deployment tools, which ask it for a version. */
+static int tell(const hp_client_t *client, int argc, const char **argv)
+{
+    static const char *const words[] = {"-v", "--version", "version"};
+
+    for (apr_size_t i = 0; i < AG_LEN(words); i++) {
+        if (argc == 2 && strcmp(argv[1], words[i]) == 0)
+            return hp_about_version(client);
+    }
+    return hp_client_fail(client, HP_CLIENT_FAILED, "Apache starts applications; this tells the version only: passenger -v. See passenger-config(8)");
 }
 
 int main(int argc, const char **argv)
 {
     hp_client_t client;
+    const char *called = argc > 0 ? apr_filepath_name_get(argv[0]) : "";
+    int passenger = strcmp(called, "passenger") == 0;
 
-    hp_client_init(&client, "passenger-config");
-    return hp_client_finish(&client, run(&client, argc, argv));
+    hp_client_init(&client, passenger ? "passenger" : "passenger-config");
+    return hp_client_finish(&client, passenger ? tell(&client, argc, argv) : run(&client, argc, argv));
 }

@@ -35,6 +35,22 @@ static void show_header(const hp_client_instance_t *instance)
     printf("Version : %s\nDate    : %s\nInstance: %s (%s)\n\n", instance->version, date, instance->name, instance->software);
 }
 
+/* One element a line, for scripts that read lines. What the helper sends has no blanks between its tags, and no angle brackets in its text. */
+static void write_indented(const char *xml)
+{
+    int depth = 0, opened = 0;
+
+    for (const char *at = xml; *at; at++) {
+        int closes = at[0] == '<' && at[1] == '/', opens = at[0] == '<' && at[1] != '/' && at[1] != '?';
+        depth -= closes;
+        if (at > xml && at[-1] == '>' && (opens || (closes && !opened)))
+            printf("\n%*s", 2 * depth, "");
+        depth += opens;
+        opened = opens || (opened && !closes);
+        putchar(*at);
+    }
+}
+
 static int show(const hp_client_t *client, const hp_client_instance_t *instance, apr_size_t view, int header, int verbose)
 {
     hp_client_request_t request = {.method = "GET", .path = views[view].path};
@@ -58,7 +74,10 @@ static int show(const hp_client_t *client, const hp_client_instance_t *instance,
         return code;
     if (header)
         show_header(instance);
-    fwrite(reply.body, 1, reply.body_len, stdout);
+    if (strcmp(views[view].word, "xml") == 0)
+        write_indented(reply.body);
+    else
+        fwrite(reply.body, 1, reply.body_len, stdout);
     return code;
 }
 

@@ -12,7 +12,8 @@ static const char document[] =
     "'failure': {'id': 'abc', 'date': 1000000000, 'sentence': 'It exited.', 'details': 'Traceback:\\n  line 1\\n'},"
     "'options': {'PassengerMinInstances': 2, 'PassengerPython': '/a&b', 'PassengerEnabled': true},"
     "'processes': [{'pid': 12345, 'state': 'ready', 'generation': 1, 'sticky_id': 7, 'uid': 1000, 'concurrency': 2, 'sessions': 1, 'processed': 10,"
-    "'started': 5, 'uptime': 65.5, 'last_used': 5.2, 'rss': 24117248, 'cpu': 7, 'out_of_band': 'working', 'worn': false, 'stuck': false,"
+    "'gupid': '1-4', 'started': 5, 'uptime': 65.5, 'last_used': 5.2, 'rss': 24117248, 'vmsize': 104857600, 'cpu': 7, 'out_of_band': 'working',"
+    "'worn': false, 'stuck': false,"
     "'memory': 26214400, 'tasks': 3, 'limits': {'files': 1024, 'cpu_weight': 50, 'tasks': 64, 'memory': 536870912}},"
     "{'pid': 0, 'state': 'starting', 'generation': 2, 'sticky_id': 8, 'uid': null, 'concurrency': 0, 'sessions': 0, 'processed': 0,"
     "'started': 5, 'uptime': 0.1, 'last_used': null, 'rss': 0, 'cpu': 0, 'worn': false, 'stuck': false}]}]}";
@@ -32,7 +33,7 @@ static void as_text(json_t *pool)
         "----------- General information -----------\n"
         "Max pool size : 6\n"
         "App groups    : 1\n"
-        "Processes     : 2\n"
+        "Processes     : 1\n"
         "Requests in top-level queue : 0\n"
         "\n"
         "----------- Application groups -----------\n"
@@ -49,9 +50,6 @@ static void as_text(json_t *pool)
         "    CPU: 7%      Memory  : 23M     Last used: 5s ago\n"
         "    Disabled: it works out of band\n"
         "    (runs the code from before the last restart)\n"
-        "  * PID: 0       Sessions: 0       Processed: 0       Uptime: 0s\n"
-        "    CPU: 0%      Memory  : 0M   \n"
-        "    Starting...\n"
         "\n";
     const char *verbose = hp_render_text(pool, 1, p);
 
@@ -64,7 +62,7 @@ static void as_text(json_t *pool)
 static void as_xml(json_t *pool)
 {
     static const char *const has[] = {
-        "<info version=\"3\"><passenger_version>0.1.0</passenger_version><group_count>1</group_count><process_count>2</process_count>"
+        "<info version=\"3\"><passenger_version>0.1.0</passenger_version><group_count>1</group_count><process_count>1</process_count>"
         "<max>6</max>",
         "<supergroups><supergroup><name>/srv/a&lt;b&gt; (production)</name><state>RESTARTING</state><get_wait_list_size>3</get_wait_list_size>",
         "<group default=\"true\">", "<app_root>/srv/a&lt;b&gt;</app_root>", "<enabled_process_count>0</enabled_process_count>",
@@ -72,14 +70,15 @@ static void as_xml(json_t *pool)
         "<processes_being_spawned>1</processes_being_spawned>", "<failure>It exited.</failure>",
         "<PassengerMinInstances>2</PassengerMinInstances>", "<PassengerPython>/a&amp;b</PassengerPython>",
         "<PassengerEnabled>true</PassengerEnabled>",
-        "<process><pid>12345</pid><sticky_session_id>7</sticky_session_id>",
+        "<process><pid>12345</pid><sticky_session_id>7</sticky_session_id><gupid>1-4</gupid>",
         "<concurrency>2</concurrency><sessions>1</sessions><busyness>1073741823</busyness>",
         "<processed>10</processed>", "<spawn_start_time>5000000</spawn_start_time><last_used>65000000</last_used>",
         "<last_used_desc>5s ago</last_used_desc><uptime>1m 5s</uptime><life_status>ALIVE</life_status><enabled>DISABLED</enabled>",
-        "<has_metrics>true</has_metrics><cpu>7</cpu><rss>23552</rss><real_memory>23552</real_memory>",
+        "<has_metrics>true</has_metrics><cpu>7</cpu><rss>23552</rss><real_memory>23552</real_memory><vmsize>102400</vmsize>",
         "</processes></group></supergroup></supergroups></info>"};
     const char *xml = hp_render_xml(pool, p);
 
+    ok(strstr(xml, "<pid>0</pid>") == NULL, "one that has no id yet is not in the list");
     for (apr_size_t i = 0; i < AG_LEN(has); i++)
         ok(strstr(xml, has[i]) != NULL, "as XML it has %s", has[i]);
 }
