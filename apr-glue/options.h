@@ -78,7 +78,8 @@ enum {
     AG_OPTIONS_GRANT = 1 << 1,   /* root's values are registered; nobody else's are trusted (settings.h) */
     AG_OPTIONS_WARN = 1 << 2,    /* an ignored name that deserves a line in the log */
     AG_OPTIONS_VHOST = 1 << 3,   /* of the whole server, but rightly written in virtual hosts */
-    AG_OPTIONS_CAP = 1 << 4,     /* INT: .htaccess files may say no more than the server's configuration, if that says anything */
+    AG_OPTIONS_CAP = 1 << 4,     /* INT: .htaccess files may say no more than the server's configuration, if that says anything; nor may requests to
+                                  * the core: root's values are registered, as with GRANT */
     AG_OPTIONS_ENDLESS = 1 << 5, /* INT: 0 means no limit, so it is more than any other number */
     AG_OPTIONS_FIRM = 1 << 6     /* with CAP: where the server's configuration says nothing, the default is the most */
 };

@@ -65,8 +65,7 @@ ag_settings_t *ag_settings_get(ag_frame_reader_t *in)
     return s;
 }
 
-/* 1 if `path` is `root` or lies below it; compared by whole components. */
-static int below(const char *path, const char *root)
+int ag_settings_below(const char *path, const char *root)
 {
     apr_size_t len = strlen(root);
 
@@ -83,7 +82,7 @@ int ag_settings_granted(const ag_settings_t *s, const char *option, const char *
 {
     for (int i = 0; i < s->grants->nelts; i++) {
         const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
-        if (strcmp(grant->option, option) == 0 && strcmp(grant->value, value) == 0 && below(app_root, grant->root))
+        if (strcmp(grant->option, option) == 0 && strcmp(grant->value, value) == 0 && ag_settings_below(app_root, grant->root))
             return 1;
     }
     return 0;
@@ -97,7 +96,7 @@ int ag_settings_most(const ag_settings_t *s, const char *option, const char *app
         const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
         apr_size_t near = strlen(grant->root);
         int value;
-        if (strcmp(grant->option, option) != 0 || near < nearest || !below(app_root, grant->root))
+        if (strcmp(grant->option, option) != 0 || near < nearest || !ag_settings_below(app_root, grant->root))
             continue;
         value = (int)apr_atoi64(grant->value);
         if (near > nearest || (endless && value == 0) || (value > most && !(endless && most == 0)))
@@ -111,8 +110,8 @@ int ag_settings_granted_here(const ag_settings_t *s, const char *option, const c
 {
     for (int i = 0; i < s->grants->nelts; i++) {
         const ag_settings_grant_t *grant = &APR_ARRAY_IDX(s->grants, i, ag_settings_grant_t);
-        if (strcmp(grant->option, option) == 0 && strcmp(grant->value, value) == 0 && below(app_root, grant->root) &&
-            below(grant->root, app_root))
+        if (strcmp(grant->option, option) == 0 && strcmp(grant->value, value) == 0 && ag_settings_below(app_root, grant->root) &&
+            ag_settings_below(grant->root, app_root))
             return 1;
     }
     return 0;

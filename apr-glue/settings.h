@@ -62,6 +62,8 @@ void ag_settings_put(ag_frame_t *f, const ag_settings_t *settings);
 /* Reads what put wrote; the result lives in the reader's pool. Check with ag_frame_end. */
 ag_settings_t *ag_settings_get(ag_frame_reader_t *in);
 
+/* 1 if `path` is `root` or lies below it; compared by whole components. */
+int ag_settings_below(const char *path, const char *root);
 /* 1 if root's configuration allows `value` for `option` in an application at `app_root`. */
 int ag_settings_granted(const ag_settings_t *settings, const char *option, const char *value, const char *app_root);
 /* The most that it allows of a number: the greatest of those that are said for the nearest folder. `most` where it says nothing; 0 counts as more

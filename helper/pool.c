@@ -1,5 +1,6 @@
 #include "helper/pool.h"
 #include "apr-glue/log.h"
+#include "helper/bounds.h"
 #include "helper/orders.h"
 #include "helper/wear.h"
 #include <apr_base64.h>
@@ -22,6 +23,8 @@ struct hp_pool_t {
     apr_pool_t *ptemp;   /* of one call */
     apr_pool_t *options_pool;
     apr_hash_t *options; /* by the id that id_of makes of their packed form */
+    hp_bounds_t *bounds;
+    ag_log_rate_t exceeded; /* of lines about those who ask for more */
     ag_loop_timer_t *look;
 };
 
@@ -72,6 +75,7 @@ hp_pool_t *hp_pool_create(hp_context_t *ctx)
     pool->groups = apr_hash_make(ctx->p);
     pool->by_cookie = apr_hash_make(ctx->p);
     forget_options(pool);
+    pool->bounds = hp_bounds_create(ctx->p);
     pool->look = ag_loop_timer_create(ctx->loop, on_look, pool);
     ag_loop_timer_start(pool->look, LOOK);
     return pool;
@@ -89,23 +93,11 @@ static uint64_t id_of(const hp_pool_t *pool, const char *text)
     return id ? id : 1;
 }
 
-static hp_pool_options_t *learn(hp_pool_t *pool, uint64_t id, const char *base64)
+static hp_pool_options_t *keep_options(hp_pool_t *pool, uint64_t id, const ag_options_t *options)
 {
-    hp_pool_options_t *entry;
-    ag_options_t *options;
-    apr_pool_t *p;
-    char *bytes;
-    int len;
+    apr_pool_t *p = pool->options_pool;
+    hp_pool_options_t *entry = apr_pcalloc(p, sizeof *entry);
 
-    if (apr_hash_count(pool->options) >= OPTIONS_MAX)
-        forget_options(pool);
-    p = pool->options_pool;
-    bytes = apr_palloc(p, (apr_size_t)apr_base64_decode_len(base64) + 1);
-    len = apr_base64_decode(bytes, base64);
-    options = ag_options_unpack(p, bytes, len > 0 ? (apr_size_t)len : 0);
-    if (!options)
-        return NULL;
-    entry = apr_pcalloc(p, sizeof *entry);
     entry->options = options;
     entry->digest = ag_options_digest(options, pool->ctx->key, p);
     entry->spawn_digest = ag_options_spawn_digest(options, pool->ctx->key, p);
@@ -113,16 +105,55 @@ static hp_pool_options_t *learn(hp_pool_t *pool, uint64_t id, const char *base64
     return entry;
 }
 
-const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, hp_variants_t *variants, const char *name, const char *base64)
+static hp_pool_options_t *learn(hp_pool_t *pool, uint64_t id, const char *base64)
 {
-    uint64_t called = id_of(pool, name), id = base64 ? id_of(pool, base64) : hp_variants_get(variants, called);
-    hp_pool_options_t *entry = apr_hash_get(pool->options, &id, sizeof id);
+    ag_options_t *options;
+    char *bytes;
+    int len;
 
-    if (!entry && base64)
-        entry = learn(pool, id, base64);
-    if (entry && base64)
+    if (apr_hash_count(pool->options) >= OPTIONS_MAX)
+        forget_options(pool);
+    bytes = apr_palloc(pool->options_pool, (apr_size_t)apr_base64_decode_len(base64) + 1);
+    len = apr_base64_decode(bytes, base64);
+    options = ag_options_unpack(pool->options_pool, bytes, len > 0 ? (apr_size_t)len : 0);
+    return options ? keep_options(pool, id, options) : NULL;
+}
+
+/* Those of whoever asks for more than there is to have become others, with an id of their own. The children of Apache that end after a reload may
+ * still have numbers that have been lowered since. */
+static hp_pool_options_t *within_bounds(hp_pool_t *pool, hp_pool_options_t *entry, uint64_t id, const hp_pool_asked_t *asked)
+{
+    const ag_settings_t *settings = pool->ctx->settings;
+    ag_options_t lowered = *entry->options;
+    const ag_options_row_t *row = hp_bounds_lower(&lowered, hp_bounds_find(pool->bounds, settings, asked->app_root));
+    const char *more;
+
+    if (!row)
+        return entry;
+    more = asked->config_generation == settings->config_generation ? ag_log_due(&pool->exceeded, ag_loop_now()) : NULL;
+    if (more)
+        ag_log(AG_LOG_WARN, "PSG3200", "pool.bounds: a request for the application in %s asks for %s %d, and the server's configuration allows %d "
+               "there, which is used; if nobody has taken over Apache's user, say the number in a section with PassengerAppRoot %s%s",
+               asked->app_root, row->directive, hp_bounds_number(entry->options, row), hp_bounds_number(&lowered, row), asked->app_root, more);
+    apr_pool_clear(pool->ptemp);
+    id = id_of(pool, apr_psprintf(pool->ptemp, "%" APR_UINT64_T_HEX_FMT "\n%s", id, asked->app_root));
+    entry = apr_hash_get(pool->options, &id, sizeof id);
+    return entry ? entry : keep_options(pool, id, apr_pmemdup(pool->options_pool, &lowered, sizeof lowered));
+}
+
+const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, hp_variants_t *variants, const hp_pool_asked_t *asked)
+{
+    uint64_t called = id_of(pool, asked->name), id = asked->base64 ? id_of(pool, asked->base64) : hp_variants_get(variants, called);
+    hp_pool_options_t *entry;
+
+    if (apr_hash_count(pool->options) >= 2 * OPTIONS_MAX)
+        forget_options(pool);
+    entry = apr_hash_get(pool->options, &id, sizeof id);
+    if (!entry && asked->base64)
+        entry = learn(pool, id, asked->base64);
+    if (entry && asked->base64)
         hp_variants_put(variants, called, id);
-    return entry;
+    return entry ? within_bounds(pool, entry, id, asked) : NULL;
 }
 
 /* What requests must have in common to share processes. A name alone would let whoever can write it (in an .htaccess file, or as Apache's user)
@@ -302,6 +333,8 @@ void hp_pool_each(hp_pool_t *pool, void (*visit)(hp_group_t *group, void *baton)
 
 void hp_pool_settings_changed(hp_pool_t *pool)
 {
+    hp_bounds_forget(pool->bounds);
+    forget_options(pool); /* some of them have been lowered to bounds that are others now */
     hp_room_limit(&pool->room, (int)pool->ctx->settings->max_pool_size);
 }
 

@@ -18,9 +18,16 @@ hp_pool_t *hp_pool_create(hp_context_t *ctx);
 /* What it was created with. */
 hp_context_t *hp_pool_context(const hp_pool_t *pool);
 
-/* The options that a link with these variants calls `name`; `base64`, if that is given, are they from now on. NULL: not known, or not understood.
- * Valid until the next call. */
-const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, hp_variants_t *variants, const char *name, const char *base64);
+/* What a request says of its options. */
+typedef struct {
+    const char *name;     /* as its link calls them */
+    const char *base64;   /* they themselves, called so from now on; NULL: they were sent before */
+    const char *app_root;
+    uint32_t config_generation; /* of the configuration that its sender has */
+} hp_pool_asked_t;
+
+/* These options, within the bounds of root's configuration for the folder. NULL: not known, or not understood. Valid until the next call. */
+const hp_pool_options_t *hp_pool_options(hp_pool_t *pool, hp_variants_t *variants, const hp_pool_asked_t *asked);
 
 /* The group, made if need be, and brought up to date; fills in config->key. NULL when there are too many. */
 hp_group_t *hp_pool_group(hp_pool_t *pool, hp_config_t *config);

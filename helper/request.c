@@ -212,6 +212,7 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
 {
     hp_pool_t *pool = baton;
     const hp_pool_options_t *known;
+    hp_pool_asked_t asked;
     hp_group_t *group;
     const hp_kind_t *kind;
     hp_head_t head;
@@ -224,7 +225,8 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
         answer_plainly(conn, 400, "");
         return NULL;
     }
-    known = hp_pool_options(pool, hp_conn_variants(conn), head.digest, head.options);
+    asked = (hp_pool_asked_t){head.digest, head.options, head.app_root, hp_conn_config_generation(conn)};
+    known = hp_pool_options(pool, hp_conn_variants(conn), &asked);
     if (!known) {
         answer_plainly(conn, head.options ? 400 : 421, head.options ? "" : AG_LINK_NEED_OPTIONS ": 1\r\n");
         return NULL;

@@ -3,7 +3,7 @@ use strict;
 use warnings;
 use Test::More;
 
-my %range = ('helper' => '0[0-4]|[12]', 'helper/tools' => '0[0-4]|[12]', 'mod_passenger' => '0[5-7]|[12]', 'apr-glue' => '0[89]|[12]');
+my %range = ('helper' => '0[0-4]|[123]', 'helper/tools' => '0[0-4]|[123]', 'mod_passenger' => '0[5-7]|[123]', 'apr-glue' => '0[89]|[123]');
 my %seen;
 for my $dir (sort keys %range) {
     for my $f (sort glob "$dir/*.[ch] $dir/*.def") {
