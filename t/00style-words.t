@@ -43,7 +43,7 @@ my %home = (
     'access('            => [qw(helper/hints.c helper/interpreter.c apr-glue/path.c helper/prepare.c helper/upgrade.c mod_passenger/mistake.c)],
     'rand('              => [],
     # Time that passes is measured by ag_clock_now; these are for dates, which an administrator may set.
-    'apr_time_now('      => [qw(helper/report.c helper/status.c helper/tools/status.c)],
+    'apr_time_now('      => [qw(helper/report.c helper/status.c helper/tools/status.c helper/tools/memory.c)],
     'gettimeofday('      => [qw(apr-glue/log.c)],
     'time(NULL)'         => [qw(helper/instance.c)],
     'CLOCK_REALTIME'     => [],

@@ -49,12 +49,13 @@ SKIP: {
     chomp(my $sysconf = `apxs -q SYSCONFDIR`);
     my @files = files($dir);
     for my $file ("$libexec/mod_passenger.so", "$sysconf/mods-available/passenger.load", "$sysconf/mods-available/passenger.conf",
-        '/usr/sbin/passenger-status', '/usr/bin/passenger-config', '/usr/bin/passenger', (map { "/usr/share/man/man8/passenger-$_.8" } qw(status config)),
+        '/usr/sbin/passenger-status', '/usr/sbin/passenger-memory-stats', '/usr/bin/passenger-config', '/usr/bin/passenger',
+        (map { "/usr/share/man/man8/passenger-$_.8" } qw(status memory-stats config)),
         map { "/usr/lib/mod_passenger/$_" } 'passenger-helper', 'passenger-prestart', 'loaders/rack-loader.rb', 'loaders/ruby/phusion_passenger.rb',
             'loaders/ruby/phusion_passenger/rack/out_of_band_gc.rb', map({ "loaders/$_.py" } qw(wsgi-loader threads asgi))) {
         ok grep({ $_ eq $file } @files), "it brings $file" or diag "  @files";
     }
-    ok !grep({ !m{^(?:\Q$libexec\E/mod_passenger\.so|\Q$sysconf\E/mods-available/passenger\.|/usr/lib/mod_passenger/|/usr/share/man/|/usr/sbin/passenger-status$|/usr/bin/passenger(?:-config)?$)} } @files), '... and nothing elsewhere'
+    ok !grep({ !m{^(?:\Q$libexec\E/mod_passenger\.so|\Q$sysconf\E/mods-available/passenger\.|/usr/lib/mod_passenger/|/usr/share/man/|/usr/sbin/passenger-(?:status|memory-stats)$|/usr/bin/passenger(?:-config)?$)} } @files), '... and nothing elsewhere'
         or diag "  @files";
     my $config = slurp("$dir$sysconf/mods-available/passenger.load") . slurp("$dir$sysconf/mods-available/passenger.conf");
     unlike $config, qr/@/, 'no placeholder is left';

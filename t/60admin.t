@@ -16,7 +16,7 @@ my $mpm = (Harness->mpms)[0];
 # Two owners of applications, somebody who has none, and Apache's user.
 my ($alice, $bob, $carol) = map { Harness->app_user($_) } 0 .. 2;
 
-subtest $_ => sub { no strict 'refs'; &$_() } for $ENV{PARTS} ? split(' ', $ENV{PARTS}) : qw(rights hostile status restart wait_for_code detach tools instances);
+subtest $_ => sub { no strict 'refs'; &$_() } for $ENV{PARTS} ? split(' ', $ENV{PARTS}) : qw(rights hostile status restart wait_for_code detach memory tools instances);
 done_testing;
 
 # An Apache with applications: name => owner. Every one is visited, so that it runs.
@@ -30,7 +30,7 @@ sub start {
     }
     $h->start(conf => $conf . ($arg{conf} // ''));
     mkdir "$h->{root}/bin";
-    system('cp', "$build/passenger-status", "$build/passenger-config", "$h->{root}/bin") == 0 or die 'cp';
+    system('cp', (map { "$build/passenger-$_" } qw(status config memory-stats)), "$h->{root}/bin") == 0 or die 'cp';
     is $h->get('/', Host => $_)->status, 200, "$_ runs" for sort keys %$apps;
     # Whose a folder is, is known after a look at it.
     soon { !grep { !defined $_->{owner} } @{ pool($h)->{groups} } } 'owners are known';
@@ -459,6 +459,36 @@ sub detach {
     $h->finish;
 }
 
+# As seen by monitoring scripts, which look for the three titles and the sums, and by the columns of a line.
+sub memory {
+    my $h = start({ shop => $alice, blog => $bob });
+    my %pid = map { $_ => group_of($h, $_)->{processes}[0]{pid} } qw(shop blog);
+    my ($code, $out, $err) = tool($h, 'root', ['memory-stats', '--force-colors']);
+    is "$code$err", 0, 'memory-stats';
+    my ($head, %part) = split /^-+ (Apache|Nginx|Passenger) processes -+\n/m, $out;
+    like $head, qr{\AVersion: \d+\.\d+\.\d+\nDate   : [^\n]+\n\n\z}, '... has a head';
+    my $table = qr{\APID +(?:PPID +)?VMSize +Private +Name\n-+\n((?:\d+ [^\n]+\n)+)### Processes: (\d+)\n### Total private dirty RSS: (\d+\.\d\d) MB\n\s*\z};
+    for my $what (qw(Apache Passenger)) {
+        my ($rows, $count, $sum) = $part{$what} =~ $table or fail "$what has a table" or diag $part{$what};
+        my @private = map { (split)[$what eq 'Apache' ? 4 : 3] } split /\n/, $rows;
+        is scalar(@private), $count, "$what: the number";
+        my $total = 0;
+        $total += $_ for @private;
+        cmp_ok abs($total - $sum), '<=', 0.06 * @private, '... and the sum';
+    }
+    like $part{Nginx}, qr{\n### Total private dirty RSS: [\d.]+ MB\n\s*\z}, 'Nginx';
+    like $part{Passenger}, qr{^$pid{$_} +[\d.]+ MB +[\d.]+ MB +\S*python3[^\n]* \S+/wsgi-loader\.py$}m, "the application $_" for qw(shop blog);
+    like $part{Passenger}, qr{^@{[ $h->core ]} .*/passenger-helper core}m, 'the core';
+    like $part{Apache}, qr{^\d+ +\d+ .*/apache2 -d \Q$h->{root}\E }m, 'Apache';
+    ($code, $out, $err) = tool($h, $alice, ['memory-stats', '--no-apache', '--no-nginx']);
+    like $out, qr{^$pid{shop} +[\d.]+ MB +[\d.]+ MB }m, "an owner sees what is theirs";
+    like $out, qr{^$pid{blog} +[\d.]+ MB +\? .*^### Total private dirty RSS: [\d.]+ MB \(\?\)\n\z}ms, '... and not what others\' processes have of their own';
+    like "$code$err", qr{^0passenger-memory-stats: [^\n]+ root's to see\n\z}, '... which is said';
+    unlike $out, qr/Apache|Nginx/, '... without what they did not want';
+    is((tool($h, 'root', ['memory-stats', $_]))[0], 1, "not: $_") for '--bogus', 'shop';
+    $h->finish;
+}
+
 # -- the tools as programs
 
 sub tools {
@@ -480,11 +510,11 @@ sub tools {
     unlike `readelf -d $h->{root}/bin/passenger-config`, qr/R(?:UN)?PATH/, 'libraries come from the system only';
 
     # Output that cannot be written.
-    for my $command (['status'], ['status', '--help'], ['config', 'list-instances', '--json'], ['config', 'about', 'version'], ['config', '--help'], ['config', 'api-call', 'GET', '/pool.json']) {
+    for my $command (['status'], ['status', '--help'], ['memory-stats'], ['config', 'list-instances', '--json'], ['config', 'about', 'version'], ['config', '--help'], ['config', 'api-call', 'GET', '/pool.json']) {
         for my $how ([closed => 1], [stdout => '/dev/full']) {
             my ($code, undef, $err) = tool($h, 'root', $command, @$how);
             is $code, 1, "@$command, $how->[0] $how->[1]";
-            like $err, qr{^passenger-\w+: [^\n]+\n\z}, '... one line';
+            like $err, qr{^passenger-[\w-]+: [^\n]+\n\z}, '... one line';
         }
     }
     # A reader that goes away.
