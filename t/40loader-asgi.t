@@ -55,6 +55,36 @@ for my $name (sort keys %callable) {
     unlike $app->{log}, qr/Traceback|exception/, '... and quietly';
 }
 
+# What "path" is for frameworks that know it otherwise than the specification: class of the application, version of its package, path.
+for my $case ([qw(starlette.applications 0.32.0.post1 /x)], [qw(starlette.applications 0.33.0 /below/x)], [qw(starlette.applications 1.0 /below/x)],
+    [qw(starlette.routing 0.26.1 /x)], [qw(falcon.asgi.app 4.0 /x)], [qw(django.core.handlers.asgi 3.2 /below/x)]) {
+    my ($module, $version, $path) = @$case;
+    my ($package) = $module =~ /^(\w+)/;
+    $app = start(app_with(<<"END"), @asgi);
+import sys, types
+sys.modules['$package'] = types.ModuleType('$package')
+sys.modules['$package'].__version__ = '$version'
+class Framework:
+    async def __call__(self, scope, receive, s):
+        if scope['type'] != 'http':
+            raise ValueError
+        await s({'type': 'http.response.start', 'status': 200, 'headers': []})
+        await s({'type': 'http.response.body', 'body': (scope['path'] + ' ' + scope['root_path'] + ' ' + scope['raw_path'].decode()).encode()})
+Framework.__module__ = '$module'
+class Application(Framework):
+    pass
+class Middleware:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+application = Middleware(Middleware(Application()))
+END
+    undef $link;
+    is ask('/below/x', SCRIPT_NAME => '/below', PATH_INFO => '/x')->{body}, "$path /below /below/x", "the path for $module $version";
+    stop($app);
+}
+
 # The scope
 
 $app = start(@asgi);

@@ -217,6 +217,8 @@ END
     is $h->post('/guarded', 'a=b', Host => 'django', 'Content-Type' => 'application/x-www-form-urlencoded')->status, 403, "$mpm: Django's CSRF check";
     is $h->get('/teapot', Host => 'flask')->status, 418, "$mpm: Flask's abort";
     subtest "$mpm: starlette" => sub { starlette_pages($h) };
+    is $h->get('/below/starlette/', Host => 'starlette')->body, 'Starlette, as http://starlette/below/starlette/, 127.0.0.1', "$mpm: Starlette below a path";
+    is $h->get('/below/starlette/login/eve', Host => 'starlette')->header('Location'), 'http://starlette/below/starlette/me', "$mpm: ... redirects to itself";
     is $h->get('/database', Host => 'django-asgi')->body, 42, "$mpm: Django's database from ASGI";
     spew("$root{starlette}/tmp/restart.txt", '');
     soon { $h->get('/', Host => 'starlette'); $h->log_text =~ /output: ended\n/ } "$mpm: Starlette's end";

@@ -7,6 +7,7 @@ body is not wanted, and what a forked child does to its copies harms nobody.
 import asyncio
 import os
 import select
+import sys
 import time
 import warnings
 from http import HTTPStatus
@@ -30,6 +31,10 @@ HTTP_SPEC = '2.4'
 CLOSE_SECONDS = 10                  # for a WebSocket's client to answer that it closes too
 FORBIDDEN = ('403 Forbidden', [('Content-Type', 'text/plain')], b'The application does not want this WebSocket.\n')
 
+# Frameworks that take "path" for what lies below "root_path", as PATH_INFO is: module of the application's class -> the package's first version that
+# does it as the specification says.
+BARE_PATHS = {'starlette.applications': (0, 33), 'starlette.routing': (0, 33), 'falcon.asgi.app': None}
+
 STATUS = {status.value: '%d %s' % (status.value, status.phrase) for status in HTTPStatus}
 PROTOCOLS = {b'HTTP/1.0': '1.0', b'HTTP/2.0': '2', b'HTTP/2': '2', b'HTTP/3.0': '3', b'HTTP/3': '3'}
 FIELDS = {b'CONTENT_TYPE': b'content-type', b'CONTENT_LENGTH': b'content-length'}    # pair -> header name, as they come
@@ -48,7 +53,21 @@ def port_of(value):
     return int(value) if value and value.isdigit() and len(value) < 6 else None
 
 
-def make_scope(pairs):
+def wants_bare_path(application):
+    """Whether an application, or what its middlewares wrap, is one of BARE_PATHS."""
+    for _ in range(loader.MAX_WRAPPERS):
+        for kind in type(application).__mro__:
+            if kind.__module__ in BARE_PATHS:
+                right = BARE_PATHS[kind.__module__]
+                version = getattr(sys.modules.get(kind.__module__.partition('.')[0]), '__version__', '')
+                return right is None or tuple(int(part) for part in version.split('.')[:2] if part.isdigit()) < right
+        application = getattr(application, '__dict__', {}).get('app')
+        if application is None:
+            break
+    return False
+
+
+def make_scope(pairs, bare_path):
     headers = []
     for name, value in pairs.items():
         field = FIELDS.get(name) or field_name(name)
@@ -62,7 +81,7 @@ def make_scope(pairs):
         'type': 'http', 'http_version': PROTOCOLS.get(pairs.get(b'SERVER_PROTOCOL'), '1.1'),
         'method': pairs[b'REQUEST_METHOD'].decode('latin-1').upper(),
         'scheme': 'https' if pairs.get(b'HTTPS', b'').lower() in (b'on', b'1', b'true', b'yes') else 'http',
-        'path': (root_path + pairs.get(b'PATH_INFO', b'')).decode('utf-8', 'replace'),
+        'path': ((b'' if bare_path else root_path) + pairs.get(b'PATH_INFO', b'')).decode('utf-8', 'replace'),
         'root_path': root_path.decode('utf-8', 'replace'), 'query_string': pairs.get(b'QUERY_STRING', b''),
         'headers': headers, 'extensions': {},
         'client': (client.decode('latin-1'), port_of(pairs.get(b'REMOTE_PORT')) or 0) if client else None,
@@ -97,7 +116,7 @@ class Exchange:
         self.over = False           # the response is complete, or nobody wants it any more
         self.unheard = 0            # bytes sent in vain
         self.response = NonBlockingResponse(connection)
-        self.scope = make_scope(pairs)
+        self.scope = make_scope(pairs, server.bare_path)
         if self.scope['method'] == 'HEAD':
             self.response.bare = True
         self.environ = {'REQUEST_METHOD': self.scope['method'], 'SCRIPT_NAME': '', 'PATH_INFO': self.scope['path']}
@@ -743,6 +762,7 @@ class Lifespan:
 class Server:
     def __init__(self, application, version, control, limit):
         self.application = self.as_version_3(application) if version == 2 else application
+        self.bare_path = wants_bare_path(application)
         self.version = version
         self.control = control
         self.concurrency = limit
