@@ -4,6 +4,7 @@
 #include <apr_strings.h>
 #include <apr_time.h>
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ static long read_file(long pid, const char *file, char *text, size_t size)
 
     snprintf(path, sizeof path, "/proc/%ld/%s", pid, file);
     f = fopen(path, "re");
+    text[0] = '\0';
     if (!f)
         return -1;
     n = (long)fread(text, 1, size - 1, f);
@@ -85,14 +87,17 @@ static const char *read_name(apr_pool_t *p, const entry_t *entry)
     return n > 0 ? apr_pstrmemdup(p, text, (apr_size_t)n) : apr_psprintf(p, "[%s]", entry->comm);
 }
 
-static double read_private(long pid)
+/* MiB, or -1 if that is not for us to know. 0: the process has no memory any more, *pgone is 1. */
+static double read_private(long pid, int *pgone)
 {
     char text[4096], *at;
 
-    if (read_file(pid, "smaps_rollup", text, sizeof text) <= 0)
+    errno = 0;
+    if (read_file(pid, "smaps_rollup", text, sizeof text) <= 0 && (errno == EACCES || errno == EPERM))
         return -1;
     at = strstr(text, "\nPrivate_Dirty:");
-    return at ? strtod(at + strlen("\nPrivate_Dirty:"), NULL) / 1024 : -1;
+    *pgone = !at;
+    return at ? strtod(at + strlen("\nPrivate_Dirty:"), NULL) / 1024 : 0;
 }
 
 /* -- which processes -- */
@@ -163,12 +168,14 @@ static apr_array_header_t *read_all(apr_pool_t *p)
     qsort(all->elts, (size_t)all->nelts, sizeof(entry_t), by_pid);
     for (int i = 0; i < all->nelts; i++) {
         entry_t *entry = &APR_ARRAY_IDX(all, i, entry_t);
+        int gone = 0;
         if (below_watchdog(all, entry))
             entry->kind = KIND_OURS;
         if (entry->kind == KIND_OTHER)
             continue;
         entry->name = read_name(p, entry);
-        entry->private = read_private(entry->pid);
+        entry->private = read_private(entry->pid, &gone);
+        entry->kind = gone ? KIND_OTHER : entry->kind;
     }
     return all;
 }
