@@ -4,6 +4,7 @@
 #include "helper/policy.h"
 
 #define PATIENCE (apr_time_from_sec(1) / 5) /* a file system that does not answer must not hold requests up */
+#define SLOW     apr_time_from_sec(2)       /* a busy machine answers later than that, but not this late */
 #define LOST     apr_time_from_sec(10)      /* an answer that has not come by then went with the looker */
 
 struct hp_watch_t {
@@ -31,9 +32,13 @@ static void on_timer(void *baton)
     hp_watch_t *watch = baton;
     static const hp_watch_news_t nothing;
 
-    ag_log(AG_LOG_WARN, "PSG0116", "stat.slow: %s: the file system of %s does not answer; restart.txt is not looked at", watch->config->name,
-           watch->config->app_root);
+    if (!watch->pending) {
+        ag_log(AG_LOG_WARN, "PSG0116", "stat.slow: %s: the file system of %s does not answer; restart.txt is not looked at", watch->config->name,
+               watch->config->app_root);
+        return;
+    }
     watch->pending = watch->again = 0;
+    ag_loop_timer_start(watch->timer, SLOW);
     watch->cb(watch->baton, &nothing);
 }
 

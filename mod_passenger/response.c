@@ -87,16 +87,17 @@ static int set_framing(mp_response_t *response, const ag_http_head_t *head)
 }
 
 /* httpd cuts ranges out of what reaches it in one piece, which must not be left to how fast the application writes: a short body is
- * waited for, a long one, or one whose length nobody knows, is sent whole. */
+ * waited for, a long one is sent whole. Players ask for "bytes=0-" of endless streams, too, where nothing is to wait. */
 static void settle_ranges(mp_response_t *response)
 {
     request_rec *r = response->r;
+    const char *ranges = apr_table_get(r->headers_in, "Range");
 
-    if (!apr_table_get(r->headers_in, "Range") || response->collected || apr_table_get(r->headers_out, AG_LINK_FILE))
+    if (!ranges || response->collected || r->status != HTTP_OK || apr_table_get(r->headers_out, AG_LINK_FILE))
         return;
-    if (response->chunked || response->left > MP_RESPONSE_PIECE)
+    if (response->chunked ? !strcmp(ranges, "bytes=0-") : response->left > MP_RESPONSE_PIECE)
         ap_remove_output_filter_byhandle(r->output_filters, "BYTERANGE");
-    else if (r->status == HTTP_OK)
+    else
         response->collected = apr_brigade_create(r->pool, r->connection->bucket_alloc);
 }
 
@@ -252,6 +253,8 @@ apr_status_t mp_response_pass(mp_response_t *response, mp_response_pass_t how)
 
     if (response->collected)
         APR_BRIGADE_PREPEND(response->out, response->collected);
+    if (response->piece == MP_RESPONSE_PIECE)
+        response->collected = NULL; /* longer than what ranges are cut out of: its pauses count again */
     if (how == MP_RESPONSE_END)
         APR_BRIGADE_INSERT_TAIL(response->out, apr_bucket_eos_create(alloc));
     if (how == MP_RESPONSE_PAUSE || (how == MP_RESPONSE_END && response->early))

@@ -143,7 +143,10 @@ sub idle {
     wait_for { $h->apps == 1 } 'idle processes go, but for one', 15;
     is scalar($h->apps), 1, 'one process is left';
     my %pid;
-    $pid{ $h->get('/')->json->{pid} // 'none' }++ for 1 .. 12;
+    for (1 .. 12) {
+        my $pid = $h->get('/')->json->{pid} // 'none';
+        wait_for { !grep { $_ eq $pid } $h->apps } 'PassengerMaxRequests replaces a process', 10 if ++$pid{$pid} == 5; # but not before its successor is there
+    }
     ok !$pid{none}, 'no request failed';
     cmp_ok scalar(keys %pid), '>=', 2, 'PassengerMaxRequests replaces processes';
     ok !grep({ $_ > 5 } values %pid), '... after that many';

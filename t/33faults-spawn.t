@@ -85,6 +85,7 @@ sub loaders {
     }
     $h->start(conf => "PassengerMaxPoolSize 40\n$conf");
     $h->allow_log(qr/PSG0(?:113|150|102|103|104|105)\b/);
+    $h->expect_log(qr/PSG2801: PassengerPython \S+program-missing at .*there is no/, 'what is missing');
     is $h->get('/', Host => 'good')->status, 200, 'it serves' or diag $h->log_text;
     quiet($h);
     my $visitor = Fault::Visitor->new($h, '/', host => 'good', every => 0.05);

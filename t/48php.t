@@ -366,6 +366,7 @@ sub refusals {
     $conf .= "<VirtualHost *>\nServerName $_\nDocumentRoot $h->{root}/apps/$_/public\n$more{$_}\n</VirtualHost>\n" for sort keys %more;
     $h->start(conf => $conf);
     $h->allow_log(qr/PSG011\d/);
+    $h->expect_log(qr{PSG2801: PassengerPHP /nowhere/php-cgi9\.9 at .*there is no}, 'what is missing, at the start');
     is $h->get('/', Host => 'open')->status, 500, 'a folder that everybody may write to is not PHP\'s';
     $h->expect_log(qr{The folder \S+/open/public may be written by everybody}, 'why');
     is $h->get('/', Host => 'wrong')->status, 500, 'a PHP that is not there';
