@@ -70,6 +70,7 @@ static const char differences[] =
     "after it.\n"
     "- Options are not frozen by the first request: a changed configuration or `.htaccess` file replaces the application's processes.\n"
     "- `PassengerStickySessionsCookieName` has its effect; `HTTPS` set to off, 0, no, false or nothing means that there is no TLS.\n"
+    "- The response header X-Powered-By and the component of `Server` have our name and version, not Phusion Passenger's.\n"
     "- `PATH_INFO` is decoded for Python, as PEP 3333 wants it; chunked bodies reach applications without their framing; `[::1]:80` is "
     "understood in `Host`.\n"
     "- Responses are never kept (`PassengerTurbocaching`); mod_cache does it.\n"

@@ -117,15 +117,20 @@ for my $bad ('100 Continue', '103 Early Hints', '20 OK', 'abc', '', "200 O\nK", 
     is ask("/status?$bad")->{status}, 500, 'not a final status: ' . ($bad =~ s/\n/\\n/r);
 }
 is ask("/headers?$_")->{status}, 500, "a wrong header: $_"
-    for qw(newline bytes int name colon empty nul unicode three length delete bytesname);
+    for qw(newline bytes name colon empty nul unicode three length delete bytesname);
 is ask('/not_list')->{status}, 500, 'headers that are no list';
 is ask('/twice')->{status}, 500, 'start_response() twice';
 is ask('/never')->{status}, 500, 'start_response() never called, a block';
 is ask('/never?empty')->{status}, 500, 'start_response() never called, no block';
-for my $kind (qw(none str bytes int list two)) { is ask("/result?$kind")->{status}, 500, "a wrong result: $kind" }
+for my $kind (qw(none bytes int wide wides)) { is ask("/result?$kind")->{status}, 500, "a wrong result: $kind" }
+# What no standard allows, but applications for Passenger do.
+is ask('/headers?int')->{status}, 200, 'a number as a header' for 1, 2;
+for (['str', 'text'], ['list', 'text'], ['two', 'ab'], ['latin', "caf\xe9"]) { is ask("/result?$_->[0]")->{body}, $_->[1], "text as the body: $_->[0]" }
 drain($app);
 like $app->{log}, qr/an exception while serving 'GET  \/headers':\nTraceback.*?passenger_wsgi\.py", line \d+, in application/s, 'the log has the traceback';
 like $app->{log}, qr/'X-A', 'a\\r\\nSet-Cookie: b'|a control character in X-A/, 'and the reason';
+is scalar(() = $app->{log} =~ /$_/g), 1, "the log says so once: $_" for 'a value of type int, which is taken', 'of type str, which is sent as Latin-1';
+like $app->{log}, qr/with characters beyond Latin-1, not bytes/, 'and what cannot be taken';
 
 # Content-Length and what was sent
 

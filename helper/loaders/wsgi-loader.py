@@ -43,6 +43,7 @@ HOP_BY_HOP = frozenset('connection keep-alive proxy-connection te trailer transf
 TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 CACHE_LIMIT = 1024
 STATUS_LINES = {}                   # status -> (status line, whether such a response has no body)
+REMINDED = set()
 NAME_PREFIXES = {}                  # header name -> '\r\nName: ', or '' for a header that frames the response
 
 COROUTINE, VARARGS = 0x80, 0x04     # bits of co_flags
@@ -278,6 +279,33 @@ def wrong_types(status, headers):
     return None
 
 
+# What PEP 3333 forbids and Phusion Passenger takes, so that applications were written like that: it is seen only where a check fails.
+
+def remind(sentence):
+    """Says it in the log, once in this process."""
+    if sentence not in REMINDED:
+        REMINDED.add(sentence)
+        say(sentence)
+
+
+def with_numbers(headers):
+    """The headers with their numbers spelled out, or None if they have none."""
+    spelled = [(header[0], str(header[1])) if type(header) is tuple and len(header) == 2 and type(header[1]) is int else header
+               for header in headers]
+    return None if spelled == list(headers) else spelled
+
+
+def as_bytes(block):
+    if not isinstance(block, str):
+        raise TypeError('the body has a block of type %s, not bytes' % type(block).__name__)
+    try:
+        encoded = block.encode('latin-1')
+    except UnicodeEncodeError:
+        raise TypeError('the body has a block of type str with characters beyond Latin-1, not bytes') from None
+    remind('the body has a block of type str, which is sent as Latin-1: PEP 3333 wants bytes, such as text.encode()')
+    return encoded
+
+
 class Response:
     """The response to one request, from start_response() to its last byte."""
 
@@ -308,15 +336,19 @@ class Response:
             raise RuntimeError('start_response() was called twice without exc_info')
         if type(headers) is not list and not isinstance(headers, (list, tuple)):
             raise TypeError('start_response(): the headers are of type %s, not list' % type(headers).__name__)
-        wrong = None
+        wrong = spelled = None
         try:
             self.build(status, headers)
         except (AttributeError, TypeError, ValueError):
-            wrong = wrong_types(status, headers)
-            if wrong is None:
+            spelled = with_numbers(headers)
+            wrong = wrong_types(status, spelled or headers)
+            if wrong is None and spelled is None:
                 raise
         if wrong is not None:
             raise TypeError('start_response(): ' + wrong)
+        if spelled is not None:
+            self.build(status, spelled)
+            remind('start_response(): a header has a value of type int, which is taken: PEP 3333 wants str')
         return self.write
 
     def build(self, status, headers):
@@ -343,7 +375,7 @@ class Response:
     def write(self, block):
         """The write() that start_response() returns, and the way of every block that is not known to be the only one"""
         if not isinstance(block, bytes):
-            raise TypeError('the body has a block of type %s, not bytes' % type(block).__name__)
+            block = as_bytes(block)
         if self.head is None:
             raise RuntimeError('the body began before start_response() was called')
         if not block:
@@ -405,7 +437,10 @@ class Response:
             if not self.sent:
                 self.total = sum(map(len, result))
                 if len(result) > 1 and self.total <= COPY_LIMIT:
-                    result = (b''.join(result),)
+                    try:
+                        result = (b''.join(result),)
+                    except TypeError:
+                        result = (b''.join([block if isinstance(block, bytes) else as_bytes(block) for block in result]),)
         elif kind is FileWrapper and not self.sent:
             plain = result.plain_file()
             if plain is not None:

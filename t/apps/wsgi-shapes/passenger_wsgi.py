@@ -203,7 +203,7 @@ def never(environ, start_response):
 def result(environ, start_response):
     start_response('200 OK', TEXT)
     return {'none': None, 'str': 'text', 'bytes': b'bytes', 'list': ['text'], 'int': 3,
-            'two': ['a', b'b']}[environ['QUERY_STRING']]
+            'two': ['a', b'b'], 'latin': ['caf\xe9'], 'wide': ['\u20ac'], 'wides': [b'a', '\u20ac']}[environ['QUERY_STRING']]
 
 
 def replaced(environ, start_response):
