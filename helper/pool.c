@@ -52,8 +52,7 @@ static void on_look(void *baton)
         else
             hp_group_look(group, now);
     }
-    if (pool->room.starved || pool->room.wanting)
-        hp_room_retry(&pool->room);
+    hp_room_look(&pool->room, now);
     ag_loop_timer_start(pool->look, LOOK);
 }
 

@@ -7,6 +7,7 @@
 #define FAIR_AFTER  (apr_time_from_sec(1) / 2) /* of waiting, before an application with less than its share gets it from others */
 #define TURN        apr_time_from_sec(10)      /* that an application keeps its only process, if it is never idle and others have none */
 #define FAIR_EVERY  (apr_time_from_sec(1) / 10)
+#define START_LONG  apr_time_from_sec(10)      /* of starting: others need not wait for the end of it any longer, it may hang */
 
 void hp_room_init(hp_room_t *room)
 {
@@ -127,6 +128,23 @@ void hp_room_limit(hp_room_t *room, int max)
     for (int more = room->used - leaving(room) - max; more > 0 && (process = spare(room, NULL, 0)); more--)
         send_away(process, NULL);
     hp_room_retry(room);
+}
+
+void hp_room_look(hp_room_t *room, apr_time_t now)
+{
+    const hp_room_member_t *member;
+    hp_process_t *process;
+
+    TAILQ_FOREACH (member, &room->members, entry) {
+        TAILQ_FOREACH (process, &member->fleet.processes, entry) {
+            if (!process->counted_starting || now - process->started < START_LONG)
+                continue;
+            process->counted_starting = 0;
+            room->starting--;
+        }
+    }
+    if (room->starved || room->wanting)
+        hp_room_retry(room);
 }
 
 static int deprived(const hp_room_member_t *member, int share, apr_time_t now)

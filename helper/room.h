@@ -18,7 +18,7 @@ typedef struct hp_room_member_t {
 typedef struct {
     TAILQ_HEAD(, hp_room_member_t) members;
     int used, max;            /* processes, from the order to the reaping; none is ordered beyond max */
-    int starting, starts_max; /* those that have not been ready yet */
+    int starting, starts_max; /* those that have not been ready yet, but for those that take long */
     int starved;              /* members without any process whose visitors wait for room, when last looked */
     int wanting;              /* members that would have more processes, the same */
     int retrying, again;
@@ -38,6 +38,9 @@ void hp_room_limit(hp_room_t *room, int max);
 
 /* The member lacks room: whoever is missed least is asked to go. */
 void hp_room_want(hp_room_t *room, hp_room_member_t *member, hp_policy_want_t want);
+
+/* Now and then: whoever waits for room may have it by now. */
+void hp_room_look(hp_room_t *room, apr_time_t now);
 
 /* A process of the member has just finished a request: 1 if it should go, for others who have less than their share. */
 int hp_room_yield(hp_room_t *room, const hp_room_member_t *member);
