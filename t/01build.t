@@ -22,8 +22,9 @@ my $make = 'make -f Makefile.apxs --no-print-directory';
 # clang has its own warnings.
 {
     my $dir = tempdir(CLEANUP => 1);
-    my ($status, $out) = run("$make -j2 BUILD=$dir CC=clang all");
+    my ($status, $out) = run("$make -j2 BUILD=$dir CC=clang prefix=/opt/ours all");
     is $status, 0, 'clang builds it without a warning' or diag $out;
+    like slurp("$dir/mod_passenger.so"), qr{\0/opt/ours/lib/mod_passenger/passenger-helper\0}, '... and for a prefix: configurations for Phusion Passenger name no helper';
 }
 
 # What is built is not built again; what depends on a header is.
@@ -49,13 +50,13 @@ SKIP: {
     chomp(my $sysconf = `apxs -q SYSCONFDIR`);
     my @files = files($dir);
     for my $file ("$libexec/mod_passenger.so", "$sysconf/mods-available/passenger.load", "$sysconf/mods-available/passenger.conf",
-        '/usr/sbin/passenger-status', '/usr/sbin/passenger-memory-stats', '/usr/bin/passenger-config', '/usr/bin/passenger',
+        '/usr/sbin/passenger-status', '/usr/sbin/passenger-memory-stats', '/usr/bin/passenger-config', '/usr/bin/passenger', '/usr/bin/passenger-install-apache2-module',
         (map { "/usr/share/man/man8/passenger-$_.8" } qw(status memory-stats config)),
         map { "/usr/lib/mod_passenger/$_" } 'passenger-helper', 'passenger-prestart', 'loaders/rack-loader.rb', 'loaders/ruby/phusion_passenger.rb',
             'loaders/ruby/phusion_passenger/rack/out_of_band_gc.rb', map({ "loaders/$_.py" } qw(wsgi-loader threads asgi))) {
         ok grep({ $_ eq $file } @files), "it brings $file" or diag "  @files";
     }
-    ok !grep({ !m{^(?:\Q$libexec\E/mod_passenger\.so|\Q$sysconf\E/mods-available/passenger\.|/usr/lib/mod_passenger/|/usr/share/man/|/usr/sbin/passenger-(?:status|memory-stats)$|/usr/bin/passenger(?:-config)?$)} } @files), '... and nothing elsewhere'
+    ok !grep({ !m{^(?:\Q$libexec\E/mod_passenger\.so|\Q$sysconf\E/mods-available/passenger\.|/usr/lib/mod_passenger/|/usr/share/man/|/usr/sbin/passenger-(?:status|memory-stats)$|/usr/bin/passenger(?:-config|-install-apache2-module)?$)} } @files), '... and nothing elsewhere'
         or diag "  @files";
     my $config = slurp("$dir$sysconf/mods-available/passenger.load") . slurp("$dir$sysconf/mods-available/passenger.conf");
     unlike $config, qr/@/, 'no placeholder is left';

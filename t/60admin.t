@@ -574,6 +574,10 @@ sub tools {
         for [['--version'], 'passenger-config'], [['--version'], '/usr/bin/passenger'], [['-v'], 'passenger'];
     ($code, $out, $err) = tool($h, 'root', ['config', 'start'], argv0 => 'passenger');
     ok $code == 1 && $err =~ /^passenger: [^\n]+\n\z/, 'nothing else is done under that name' or diag $err;
+    ($code, $out) = tool($h, 'root', ['config', '--snippet'], argv0 => 'passenger-install-apache2-module');
+    like $out, qr{\ALoadModule passenger_module /\S+/mod_passenger\.so\n<IfModule mod_passenger\.c>\n  PassengerHelper /\S+/passenger-helper\n</IfModule>\n\z}, 'what loads it';
+    ($code, $out, $err) = tool($h, 'root', ['config', '--auto', '--languages', 'ruby'], argv0 => '/usr/bin/passenger-install-apache2-module');
+    like "$code$out$err", qr{\A(?:0The Apache module is correctly installed\.\n.*\nLoadModule .*|1passenger-install-apache2-module: /\S+: No such file [^\n]+\n)\z}s, '... or whether it is there';
     is((tool($h, 'root', ['config', '--root']))[1], (tool($h, 'root', ['config', 'about', 'root']))[1], '--root is a topic');
     is join('', tool($h, 'root', ['config', 'build-native-support'])), 0, 'build-native-support says nothing';
     is((tool($h, 'root', ['config', "--$_"]))[0], { compiled => 0, 'custom-packaged' => 1 }->{$_}, "--$_ is an exit code") for qw(compiled custom-packaged);

@@ -1,6 +1,7 @@
 /* passenger-config: restarts applications, ends processes, and tells where things are. */
 #include "helper/tools/about.h"
 #include "helper/tools/client.h"
+#include "helper/tools/install.h"
 #include "helper/tools/restart.h"
 #include "helper/tools/validate.h"
 #include <apr_lib.h>
@@ -281,12 +282,20 @@ static int tell(const hp_client_t *client, int argc, const char **argv)
     return hp_client_fail(client, HP_CLIENT_FAILED, "Apache starts applications; this tells the version only: passenger -v. See passenger-config(8)");
 }
 
+/* What else this file is installed as. */
+static const struct {
+    const char *name;
+    int (*run)(const hp_client_t *client, int argc, const char **argv);
+} programs[] = {{"passenger", tell}, {"passenger-install-apache2-module", hp_install_run}, {"passenger-config", run}};
+
 int main(int argc, const char **argv)
 {
-    hp_client_t client;
     const char *called = argc > 0 ? apr_filepath_name_get(argv[0]) : "";
-    int passenger = strcmp(called, "passenger") == 0;
+    hp_client_t client;
+    apr_size_t i = 0;
 
-    hp_client_init(&client, passenger ? "passenger" : "passenger-config");
-    return hp_client_finish(&client, passenger ? tell(&client, argc, argv) : run(&client, argc, argv));
+    while (i < AG_LEN(programs) - 1 && strcmp(called, programs[i].name) != 0)
+        i++;
+    hp_client_init(&client, programs[i].name);
+    return hp_client_finish(&client, programs[i].run(&client, argc, argv));
 }
