@@ -31,6 +31,14 @@ void hp_fleet_count(const hp_fleet_t *fleet, hp_policy_counts_t *c)
     }
 }
 
+int hp_fleet_serves(const hp_fleet_t *fleet)
+{
+    hp_policy_counts_t c = {0};
+
+    hp_fleet_count(fleet, &c);
+    return c.ready + c.outdated > 0;
+}
+
 int hp_fleet_in_flight(const hp_fleet_t *fleet)
 {
     const hp_process_t *process;

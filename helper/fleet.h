@@ -19,6 +19,8 @@ int hp_fleet_outdated(const hp_fleet_t *fleet, const hp_process_t *process);
 
 /* Sets what the list can tell: ready, outdated, away, asking, starting, busy, used, held. */
 void hp_fleet_count(const hp_fleet_t *fleet, hp_policy_counts_t *c);
+/* 1 if any of them takes requests, now or when it has finished others. */
+int hp_fleet_serves(const hp_fleet_t *fleet);
 /* Requests in all of them. */
 int hp_fleet_in_flight(const hp_fleet_t *fleet);
 

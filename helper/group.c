@@ -6,6 +6,7 @@
 #include "helper/msg.h"
 #include "helper/oob.h"
 #include "helper/quiet.h"
+#include "helper/refusal.h"
 #include "helper/wear.h"
 #include <apr_strings.h>
 #include <string.h>
@@ -57,24 +58,11 @@ static hp_policy_counts_t count(const hp_group_t *group)
     return c;
 }
 
-/* -- refusing -- */
-
-static void refuse_busy(hp_group_t *group, hp_queue_waiter_t *waiter, int status, const char *sentence)
-{
-    hp_report_t *report = hp_report_create(group->p, status, "This website is under heavy load", sentence, "");
-
-    report->retry_after = 5;
-    waiter->refuse(waiter, report, hp_config_friendly(&group->kept.now));
-    hp_report_destroy(&report);
-}
-
 static void on_expired(void *baton, hp_queue_waiter_t *waiter)
 {
-    hp_group_t *group = baton;
+    const hp_group_t *group = baton;
 
-    ag_log(AG_LOG_WARN, "PSG0110", "queue.timeout: %s: a request waited for %d s (PassengerMaxRequestQueueTime)", hp_group_name(group),
-           waiter->max_wait);
-    refuse_busy(group, waiter, 504, "The request waited longer than PassengerMaxRequestQueueTime for a process.");
+    hp_refusal_late(&group->kept.now, waiter, group->p);
 }
 
 /* -- processes coming and going -- */
@@ -216,6 +204,13 @@ static void start_process(hp_group_t *group)
 
 /* -- the engine: called whenever something changed -- */
 
+static void serve(hp_queue_waiter_t *waiter, hp_process_t *process)
+{
+    if (!waiter->asks)
+        hp_process_begin(process, &waiter->work);
+    waiter->serve(waiter, waiter->asks ? NULL : process);
+}
+
 static void serve_queue(hp_group_t *group)
 {
     hp_queue_t *queue = &group->member.queue;
@@ -230,8 +225,7 @@ static void serve_queue(hp_group_t *group)
         if (!process)
             continue;
         hp_queue_remove(queue, waiter);
-        hp_process_begin(process, &waiter->work);
-        waiter->serve(waiter, process);
+        serve(waiter, process);
         next = TAILQ_FIRST(&queue->waiters); /* anything may have happened */
     }
 }
@@ -466,14 +460,16 @@ void hp_group_submit(hp_group_t *group, hp_queue_waiter_t *waiter)
     hp_watch_look(group->watch, &group->kept.now, group->ctx->settings->stat_throttle_rate, 1);
     if (queue->len == 0 && !group->quiet.until && !hp_watch_pending(group->watch) &&
         (process = hp_fleet_choose(&group->member.fleet, waiter->sticky))) {
-        hp_process_begin(process, &waiter->work);
-        waiter->serve(waiter, process);
+        serve(waiter, process);
         return;
     }
     group->used_at = ag_loop_now();
     if (limit > 0 && queue->len >= limit && !hp_watch_pending(group->watch)) {
-        ag_log(AG_LOG_WARN, "PSG0111", "queue.full: %s: %d wait already (PassengerMaxRequestQueueSize)", hp_group_name(group), queue->len);
-        refuse_busy(group, waiter, 503, "As many requests as PassengerMaxRequestQueueSize allows are waiting already.");
+        hp_refusal_full(&group->kept.now, waiter, queue->len, group->p);
+        return;
+    }
+    if (waiter->asks && hp_fleet_serves(&group->member.fleet)) {
+        serve(waiter, NULL);
         return;
     }
     hp_queue_put(queue, waiter);

@@ -44,6 +44,8 @@ static int control(hp_head_t *head, const char *name, const char *value, apr_int
         head->chunked = 1;
     else if (strcmp(name, AG_LINK_UPGRADE) == 0)
         head->upgrade = 1;
+    else if (strcmp(name, AG_LINK_EXPECT) == 0)
+        head->expects = 1;
     else if (strcmp(name, AG_LINK_ENV_AT) == 0)
         return number(value, penv_at);
     else if (strcmp(name, AG_LINK_AUTHOR) == 0)

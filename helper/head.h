@@ -10,7 +10,7 @@ typedef struct {
     const char *group, *app_root, *kind, *startup, *base_uri, *digest, *options;
     apr_int64_t content_length;
     uint32_t author; /* AG_LINK_NO_AUTHOR where the pair is absent */
-    int chunked, upgrade;
+    int chunked, upgrade, expects;
     const char *pairs; /* the application's: "name\0value\0..." */
     apr_size_t len;
     const char *env;   /* those of them that administrators set */

@@ -14,7 +14,8 @@ struct hp_queue_waiter_t {
     uint32_t sticky;     /* the sticky_id that the client's cookie names; 0: none */
     int max_wait;        /* seconds; 0: as long as it takes */
     int queued;
-    /* The process is the waiter's until hp_group_done. */
+    int asks; /* it wants no process yet, only to know that it would get one sooner or later: one serves, and the queue has room */
+    /* The process is the waiter's until hp_group_done; NULL for one that asks. */
     void (*serve)(hp_queue_waiter_t *waiter, hp_process_t *process);
     void (*refuse)(hp_queue_waiter_t *waiter, const hp_report_t *report, int friendly);
 };

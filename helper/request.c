@@ -70,6 +70,8 @@ static void connect_process(hp_exchange_t *r)
     if (rv == APR_SUCCESS) {
         r->short_since = 0;
         hp_exchange_start(r);
+        if (r->expects)
+            hp_upload_invite(r);
         hp_upload_begin(r);
     } else if (our_fault(rv)) {
         if (wait_for_room(r))
@@ -89,10 +91,24 @@ static void connect_later(void *baton)
     connect_process(baton);
 }
 
+/* The application will serve it: now the body may come, before a process is asked for. */
+static void receive(hp_exchange_t *r)
+{
+    r->waiter.asks = 0;
+    r->state = HP_EXCHANGE_RECEIVING;
+    hp_upload_invite(r);
+    if (r->body_over)
+        hp_exchange_submit(r);
+}
+
 static void serve(hp_queue_waiter_t *waiter, hp_process_t *process)
 {
     hp_exchange_t *r = (hp_exchange_t *)waiter;
 
+    if (!process) {
+        receive(r);
+        return;
+    }
     r->process = process;
     r->state = HP_EXCHANGE_SERVING;
     r->tries++;
@@ -259,8 +275,9 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
         return NULL;
     }
     r->in_begin = 1;
-    if (r->body_over || !r->buffered) {
-        hp_conn_want_body(conn, !r->body_over);
+    r->waiter.asks = r->expects && r->buffered && !r->body_over;
+    if (r->body_over || !r->buffered || r->waiter.asks) {
+        hp_conn_want_body(conn, !r->body_over && !r->expects);
         hp_exchange_submit(r);
     }
     r->in_begin = 0;

@@ -72,6 +72,18 @@ apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len,
     return hp_upload_take(r, data, len, pused);
 }
 
+void hp_upload_invite(hp_exchange_t *r)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec iov = {(void *)(uintptr_t)go_on, sizeof go_on - 1};
+
+    if (r->expects && r->conn && !r->body_over)
+        hp_conn_write(r->conn, &iov, 1);
+    r->expects = 0;
+    if (r->conn)
+        hp_conn_want_body(r->conn, !r->body_over);
+}
+
 /* As many as like may be refused so: one line in the log tells of them all. */
 static void no_room(hp_exchange_t *r, apr_status_t why)
 {

@@ -13,6 +13,9 @@ void hp_upload_refuse(hp_exchange_t *r, apr_status_t why);
 /* What was borrowed by hp_upload_first is copied. */
 void hp_upload_own(hp_exchange_t *r);
 
+/* The body is wanted: a client that waits to be told so is. */
+void hp_upload_invite(hp_exchange_t *r);
+
 /* Sends to the application what there is, on a connection that was just got. May end the exchange. */
 void hp_upload_begin(hp_exchange_t *r);
 /* Sends on. May end the exchange. */

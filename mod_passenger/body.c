@@ -3,6 +3,7 @@
 #include "apr-glue/chunk.h"
 #include "mod_passenger/calm.h"
 
+#include <http_core.h>
 #include <http_protocol.h>
 #include <strings.h>
 #include <util_filter.h>
@@ -53,6 +54,8 @@ apr_status_t mp_body_gather(mp_body_t *body, apr_read_type_e mode)
 {
     int pieces = 0;
 
+    if (body->awaited)
+        mode = APR_NONBLOCK_READ; /* a blocking read tells the client to go on */
     while (pieces < PIECES && body->size < GATHER && !body->ended) {
         apr_status_t rv = ap_get_brigade(body->r->input_filters, body->incoming, AP_MODE_READBYTES, mode, GATHER - body->size);
 
@@ -70,6 +73,8 @@ apr_status_t mp_body_gather(mp_body_t *body, apr_read_type_e mode)
             return rv;
         mode = APR_NONBLOCK_READ;
     }
+    if (pieces > 0)
+        body->awaited = body->r->expecting_100 = 0; /* also one who did not wait */
     return pieces > PIECES ? join(body) : APR_SUCCESS;
 }
 
@@ -116,30 +121,47 @@ int mp_body_open(mp_body_t *body, request_rec *r)
     return OK;
 }
 
+/* 1 if the client may be waiting. One whose body is empty, or larger than Apache takes, has its answer when the body is read. */
+static int may_wait(const mp_body_t *body)
+{
+    const request_rec *r = body->r;
+    apr_off_t limit = ap_get_limit_req_body(r);
+
+    return r->expecting_100 && r->proto_num >= HTTP_VERSION(1, 1) && body->length != 0 && (limit <= 0 || body->length <= limit);
+}
+
 apr_status_t mp_body_begin(mp_body_t *body, apr_read_type_e mode)
 {
-    apr_status_t rv = body->present ? mp_body_gather(body, mode) : APR_SUCCESS;
+    apr_status_t rv;
 
-    if (rv == APR_SUCCESS && body->present)
+    if (!body->present)
+        return APR_SUCCESS;
+    settle_length(body);
+    body->awaited = may_wait(body);
+    if (body->awaited)
+        return APR_SUCCESS;
+    rv = mp_body_gather(body, mode);
+    if (rv == APR_SUCCESS)
         settle_length(body);
     return rv;
 }
 
-void mp_body_continue(mp_body_t *body)
+void mp_body_continue(mp_body_t *body, int gentle)
 {
     request_rec *r = body->r;
     const char *line = r->status_line;
     int status = r->status;
 
-    if (!r->expecting_100 || r->proto_num < HTTP_VERSION(1, 1))
-        return;
-    mp_calm_begin(r);
+    body->awaited = 0;
+    if (gentle)
+        mp_calm_begin(r);
     r->status = HTTP_CONTINUE;
     r->status_line = NULL;
     ap_send_interim_response(r, 0);
     r->status_line = line;
     r->status = status;
-    mp_calm_push(r->connection);
+    if (gentle)
+        mp_calm_push(r->connection);
 }
 
 int mp_body_vec(mp_body_t *body, struct iovec vec[MP_BODY_VEC])

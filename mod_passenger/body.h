@@ -19,19 +19,21 @@ typedef struct {
     apr_int64_t length;           /* of the whole; -1: not known, so it goes over the link in chunks */
     int present;                  /* the client announced a body, which may be empty */
     int ended;                    /* nothing comes after `gathered` */
+    int awaited;                  /* the client has sent nothing, and waits to be told to (Expect: 100-continue) */
     char chunk_head[32];
 } mp_body_t;
 
 /* Finds out if there is a body. OK, or an HTTP status for the handler to return. */
 int mp_body_open(mp_body_t *body, request_rec *r);
 
-/* Takes in the beginning, so that a small body can travel with the request's head, and settles the length. Errors as for mp_body_gather. */
+/* Takes in the beginning, so that a small body can travel with the request's head, and settles the length. Errors as for mp_body_gather. A body
+ * that is awaited is not read. */
 apr_status_t mp_body_begin(mp_body_t *body, apr_read_type_e mode);
 
-/* Tells a client that waits for it to go on (Expect: 100-continue), as Apache does when it waits for the body itself. */
-void mp_body_continue(mp_body_t *body);
+/* Tells a client whose body is awaited to send it; `gentle`: without waiting for the client to take that. */
+void mp_body_continue(mp_body_t *body, int gentle);
 
-/* Takes more from the client, up to 64 KiB together. APR_EAGAIN: nothing there now (APR_NONBLOCK_READ only). */
+/* Takes more from the client, up to 64 KiB together. APR_EAGAIN: nothing there now (APR_NONBLOCK_READ, or the body is awaited). */
 apr_status_t mp_body_gather(mp_body_t *body, apr_read_type_e mode);
 
 /* What a failure of mp_body_gather means for the client. */

@@ -16,9 +16,8 @@
 #include <http_protocol.h>
 #include <poll.h>
 
-#define CONNECT_PATIENCE apr_time_from_sec(5)
-#define LOOK             apr_time_from_sec(1) /* how often a tunnel looks if it has to end; one that is parked is woken for that anyway */
-#define HEAD_LIMIT       (AG_HTTP_HEAD_MAX + 1024) /* the core's hello may stand before it */
+#define LOOK       apr_time_from_sec(1) /* how often a tunnel looks if it has to end; one that is parked is woken for that anyway */
+#define HEAD_LIMIT (AG_HTTP_HEAD_MAX + 1024) /* the core's hello may stand before it */
 
 typedef enum {
     OPEN, /* takes in the beginning of the body */
@@ -121,10 +120,8 @@ static step_t step_open(call_t *call)
 
     call->read_mode = APR_NONBLOCK_READ;
     rv = mp_body_begin(&call->body, mode);
-    if (APR_STATUS_IS_EAGAIN(rv)) {
-        mp_body_continue(&call->body);
+    if (APR_STATUS_IS_EAGAIN(rv))
         return want_client(call, POLLIN);
-    }
     if (rv != APR_SUCCESS) {
         MP_RLOG(APLOG_INFO, rv > 0 ? rv : 0, call->r, "PSG0640", "the request's body could not be read");
         return finish(call, mp_body_status(&call->body, rv));
@@ -144,6 +141,7 @@ static step_t prepare_to_send(call_t *call)
     struct iovec *vec = call->vec;
     int rc;
 
+    call->request.expects = call->body.awaited;
     rc = mp_request_address(&call->request, call->r, call->app, call->body_length, !mp_link_knows(call->link, call->request.wire.digest));
     if (rc != OK)
         return finish(call, rc);
@@ -167,34 +165,13 @@ static step_t step_connect(call_t *call)
         return prepare_to_send(call);
     if (mp_link_pool_stopping(call->links))
         return unavailable(call);
-    if (mp_helper_parent_gone()) {
-        /* An orphan of a killed Apache holds the port: it must get rid of its clients. */
-        r->connection->keepalive = AP_CONN_CLOSE;
-        MP_RLOG(APLOG_ERR, rv, r, "PSG0680", "Apache's parent process is gone, and with it the passenger-helper");
-        return unavailable(call);
-    }
     if (!call->connecting)
         call->connecting = ag_clock_now();
-    if (!mp_helper_socket() || ag_clock_now() - call->connecting > CONNECT_PATIENCE ||
-        !(APR_STATUS_IS_ENOENT(rv) || APR_STATUS_IS_ECONNREFUSED(rv) || APR_STATUS_IS_EAGAIN(rv))) {
-        MP_RLOG(APLOG_ERR, rv, r, "PSG0681", "the passenger-helper can't be reached at %s",
-                mp_helper_socket() ? mp_helper_socket() : "any socket: it has not started");
+    if (!mp_helper_may_return(r, rv, ag_clock_now() - call->connecting))
         return unavailable(call);
-    }
     /* Many threads wait at once when the helper restarts; they should not come back at once. */
     call->pause = apr_time_from_msec(20 + (ag_clock_now() ^ ((apr_uintptr_t) call >> 8)) % 80);
     return WANT_BACKEND;
-}
-
-/* 1 if the core has said something, or closed, before it got everything. */
-static int answered_early(call_t *call)
-{
-    mp_link_t *link = call->link;
-    apr_status_t rv = mp_link_fill(link, HEAD_LIMIT, 0);
-
-    if (APR_STATUS_IS_EAGAIN(rv))
-        return 0;
-    return rv != APR_SUCCESS || (mp_link_hello_check(link) != APR_INCOMPLETE && link->at < link->end);
 }
 
 static step_t read_answer(call_t *call, int unsound)
@@ -209,7 +186,7 @@ static step_t step_send(call_t *call)
     apr_status_t rv = mp_link_send(call->link, call->vec, call->nvec, &call->at);
 
     if (APR_STATUS_IS_EAGAIN(rv)) {
-        if (answered_early(call))
+        if (mp_link_speaks(call->link, HEAD_LIMIT))
             return read_answer(call, 1);
         call->events = POLLIN | POLLOUT;
         return WANT_BACKEND;
@@ -220,7 +197,7 @@ static step_t step_send(call_t *call)
         return read_answer(call, 1);
     }
     mp_body_forget(&call->body);
-    if (call->body.ended)
+    if (call->body.ended || call->body.awaited)
         return read_answer(call, 0);
     call->state = SEND_BODY;
     return GO_ON;
@@ -233,6 +210,8 @@ static step_t step_send_body(call_t *call)
 
     call->read_mode = APR_NONBLOCK_READ;
     rv = mp_body_gather(&call->body, mode);
+    if (APR_STATUS_IS_EAGAIN(rv) && call->body.awaited)
+        return read_answer(call, 0);
     if (APR_STATUS_IS_EAGAIN(rv))
         return want_client(call, POLLIN);
     if (rv == APR_SUCCESS && call->body.ended && call->body.length >= 0 && call->body.taken != call->body.length)
@@ -313,6 +292,17 @@ static step_t begin_tunnel(call_t *call, const ag_http_head_t *head, apr_size_t 
     return GO_ON;
 }
 
+/* The core wants the body. It may say so to a client who had not waited for it, in the middle of what is being sent. */
+static step_t go_ahead(call_t *call, apr_size_t head_len)
+{
+    call->link->at += head_len;
+    if (call->body.awaited)
+        mp_body_continue(&call->body, call->gentle);
+    if (!call->body.ended || call->at < call->nvec)
+        call->state = call->at < call->nvec ? SEND : SEND_BODY;
+    return GO_ON;
+}
+
 static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
 {
     request_rec *r = call->r;
@@ -330,6 +320,8 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
         return again(call);
     }
     mp_link_learn(call->link, call->request.wire.digest);
+    if (head->status == HTTP_CONTINUE)
+        return go_ahead(call, head_len);
     if (head->status == HTTP_SWITCHING_PROTOCOLS && call->request.upgrade)
         return begin_tunnel(call, head, head_len);
     call->local = mp_redirect_find(r, call->app, head);
@@ -339,7 +331,7 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
         return finish(call, OK);
     }
     call->unsound |= head->close || !call->body.ended;
-    if (!call->body.ended && !mp_body_rest_is_small(&call->body))
+    if (call->body.awaited || !mp_body_rest_is_small(&call->body))
         r->connection->keepalive = AP_CONN_CLOSE;
     if (mp_response_begin(&call->response, r, call->link, head, head_len) != OK)
         return finish(call, HTTP_BAD_GATEWAY);
@@ -507,7 +499,9 @@ int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)
     want->link_events = step == WANT_CLIENT ? POLLIN : call->events;
     want->pause = call->link || step == WANT_CLIENT ? 0 : call->pause;
     /* A client that still uploads may close its side after it, and is found out by reading. */
-    if (step == WANT_BACKEND)
+    if (step == WANT_BACKEND && call->state == READ_HEAD && call->body.awaited)
+        call->client_events = POLLIN; /* it need not wait */
+    else if (step == WANT_BACKEND)
         call->client_events = (call->state == READ_HEAD || call->state == READ_BODY) && !call->deserted ? POLLRDHUP : 0;
     want->client_fd = !call->client_events ? -1 : step == WANT_EITHER ? call->upgrade.client_fd : call->client_fd;
     want->client_events = call->client_events;
@@ -538,11 +532,13 @@ void mp_handler_hear(mp_handler_call_t *call, mp_link_wait_t news)
     if (news == MP_LINK_CLIENT_READY && call->client_events == POLLRDHUP) {
         client_left(call);
     } else if (news == MP_LINK_CLIENT_READY) {
+        if (call->state == READ_HEAD)
+            call->state = SEND_BODY;
         call->deadline = 0;
         call->read_mode = call->gentle ? APR_NONBLOCK_READ : APR_BLOCK_READ;
     } else if (news == MP_LINK_TIMEOUT && call->deadline && ag_clock_now() >= call->deadline) {
         client_late(call);
-    } else if (news == MP_LINK_READY && call->state == SEND_BODY && answered_early(call)) {
+    } else if (news == MP_LINK_READY && call->state == SEND_BODY && mp_link_speaks(call->link, HEAD_LIMIT)) {
         read_answer(call, 1);
     }
 }

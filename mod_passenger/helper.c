@@ -28,6 +28,7 @@
 #define START_WAIT  apr_time_from_sec(10)
 #define AGAIN_WAIT  apr_time_from_sec(2) /* Apache's parent does nothing else meanwhile */
 #define STOP_WAIT   apr_time_from_sec(8)
+#define RETURN_WAIT apr_time_from_sec(5) /* for a request that finds no core */
 #define RETRY_AFTER apr_time_from_sec(10) /* a helper that lived longer counts as one that works */
 #define RETRY_FAST  5                     /* starts in a row without a pause */
 
@@ -441,11 +442,28 @@ const char *mp_helper_socket(void)
     return k ? socket_path(k) : NULL;
 }
 
-int mp_helper_parent_gone(void)
+/* 1 in a child whose parent has died: nobody restarts the helper then. */
+static int parent_gone(void)
 {
     const keep_t *k = keep();
 
     return k && getpid() != k->parent && getppid() != k->parent;
+}
+
+int mp_helper_may_return(request_rec *r, apr_status_t rv, apr_interval_time_t took)
+{
+    const char *path = mp_helper_socket();
+
+    if (parent_gone()) {
+        /* An orphan of a killed Apache holds the port: it must get rid of its clients. */
+        r->connection->keepalive = AP_CONN_CLOSE;
+        MP_RLOG(APLOG_ERR, rv, r, "PSG0680", "Apache's parent process is gone, and with it the passenger-helper");
+        return 0;
+    }
+    if (path && took <= RETURN_WAIT && (APR_STATUS_IS_ENOENT(rv) || APR_STATUS_IS_ECONNREFUSED(rv) || APR_STATUS_IS_EAGAIN(rv)))
+        return 1;
+    MP_RLOG(APLOG_ERR, rv, r, "PSG0681", "the passenger-helper can't be reached at %s", path ? path : "any socket: it has not started");
+    return 0;
 }
 
 uint32_t mp_helper_generation(void)

@@ -14,8 +14,9 @@ void mp_helper_register_hooks(apr_pool_t *p);
 /* The core's socket, or NULL as long as no helper has ever been ready. Children see at once what the parent learns. */
 const char *mp_helper_socket(void);
 
-/* 1 in a child whose parent has died: nobody restarts the helper then. Costs one getppid(2). */
-int mp_helper_parent_gone(void);
+/* No link could be made for the reason `rv`, for `took` so far. 1: a moment later it may be possible. 0: the log says why it is not, and if that is
+ * because this is a child whose parent has died, its client is to be sent away. */
+int mp_helper_may_return(request_rec *r, apr_status_t rv, apr_interval_time_t took);
 
 /* Grows by one with every configuration that the parent has read. */
 uint32_t mp_helper_generation(void);

@@ -347,6 +347,15 @@ apr_status_t mp_link_fill(mp_link_t *link, apr_size_t limit, int wait)
     return rv;
 }
 
+int mp_link_speaks(mp_link_t *link, apr_size_t limit)
+{
+    apr_status_t rv = mp_link_fill(link, limit, 0);
+
+    if (APR_STATUS_IS_EAGAIN(rv))
+        return 0;
+    return rv != APR_SUCCESS || (mp_link_hello_check(link) != APR_INCOMPLETE && link->at < link->end);
+}
+
 mp_link_wait_t mp_link_wait(const mp_link_want_t *want, int timeout_ms)
 {
     struct pollfd fds[2] = {

@@ -67,6 +67,8 @@ apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat);
 /* Receives into in[], which grows up to `limit` bytes (APR_ENOSPC beyond), or into `buf`. `wait` allows to wait for the pool's patience.
  * APR_EAGAIN: nothing there. APR_EOF: the core closed. */
 apr_status_t mp_link_fill(mp_link_t *link, apr_size_t limit, int wait);
+/* 1 if the core has said something, or closed; what it said is in in[]. */
+int mp_link_speaks(mp_link_t *link, apr_size_t limit);
 apr_status_t mp_link_recv(mp_link_t *link, char *buf, apr_size_t size, apr_size_t *plen, int wait);
 
 typedef enum { MP_LINK_READY, MP_LINK_CLIENT_READY, MP_LINK_TIMEOUT } mp_link_wait_t;

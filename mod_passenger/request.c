@@ -329,6 +329,8 @@ int mp_request_address(mp_request_t *req, request_rec *r, const mp_map_app_t *ap
         PAIR(&b, AG_LINK_CHUNKED, "1");
     if (req->upgrade)
         PAIR(&b, AG_LINK_UPGRADE, "1");
+    if (req->expects)
+        PAIR(&b, AG_LINK_EXPECT, "1");
     if (req->env_at)
         PAIR_LEN(&b, AG_LINK_ENV_AT, number, decimal(number, req->env_at));
     /* The netstring's length goes right before what it counts. */

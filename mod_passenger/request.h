@@ -10,6 +10,7 @@
 typedef struct {
     mp_conf_wire_t wire; /* the options; made by whoever builds the request, before anything else */
     const char *upgrade; /* the protocol that is asked for, or NULL; set by the caller */
+    int expects;         /* the client waits to be told to send its body; set by the caller */
     const char *pairs;   /* the application's */
     apr_size_t pairs_len;
     apr_size_t env_at;   /* where those begin that administrators set; 0: none */

@@ -11,7 +11,7 @@ use Harness;
 use Fault;
 
 my @mpms = grep { $_ ne 'prefork' } Harness->mpms;
-my @parts = split ' ', $ENV{PART} // 'sizes senders pressure limits leaving expecting readers broken';
+my @parts = split ' ', $ENV{PART} // 'sizes senders pressure limits leaving expecting held_back readers broken';
 for my $mpm (@mpms) {
     for my $part (@parts) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
@@ -81,7 +81,7 @@ sub server {
     my $n = $arg{processes} // 1;
     my $factor = $mpm eq 'event' ? "AsyncRequestWorkerFactor 400\n" : '';
     $h->start(conf => "${factor}PassengerMaxInstances $n\nPassengerMinInstances $n\nPassengerMaxRequestQueueSize 0\n"
-        . "PassengerDataBufferDir $h->{root}/spool\nDocumentRoot $h->{app}/public\n" . ($arg{conf} // ''));
+        . "PassengerDataBufferDir $h->{root}/spool\nDocumentRoot $h->{app}/public\n" . ($arg{conf} // '') . ($h->{more} // ''));
     is $h->get('/')->status, 200, 'it serves' or diag $h->log_text;
     wait_for { $h->apps == $n } "$n processes";
     return $h;
@@ -275,6 +275,104 @@ sub expecting {
     my $r = $h->post('/x', 'hello', Expect => '<script>alert(1)</script>');
     is $r->status, 417, 'an expectation that nobody knows';
     unlike $r->body, qr/<script>/, '... is not shown as it came';
+}
+
+# Expect: 100-continue is a question to the application's pool: whoever will not be served is told so in place of 100, and has sent nothing.
+sub held_back {
+    my ($mpm) = @_;
+    my $broken = sub {
+        my ($h) = @_;
+        my $app = $h->make_app('broken', { 'passenger_wsgi.py' => "raise Exception('broken for ever')\n" });
+        $h->{more} = "Alias /broken $app/public\n<Location /broken>\nPassengerBaseURI /broken\nPassengerAppRoot $app\n</Location>\n";
+    };
+    my $h = server($mpm, modules => [qw(reqtimeout http2)], workers => $mpm eq 'event' ? 8 : 64, prepare => $broken, conf => <<'CONF');
+Protocols h2c http/1.1
+RequestReadTimeout body=1,MinRate=100000
+PassengerMaxRequestQueueSize 1
+<Location /through>
+    PassengerBufferUpload off
+</Location>
+<Location /late>
+    PassengerBufferUpload off
+    PassengerMaxRequestQueueTime 1
+</Location>
+CONF
+    $h->allow_log(qr/PSG01(?:10|11|13)|broken for ever/);
+    my @expect = (Expect => '100-continue', 'Content-Length' => 5);
+    my $ask = sub { my ($path) = @_; my $c = $h->client(timeout => 20); $c->write_request('POST', $path, @expect); $c };
+    my $final = sub {
+        my ($c, $status, $what) = @_;
+        local $Test::Builder::Level = $Test::Builder::Level + 1;
+        my $r = $c->read_response('POST', interim => 1);
+        is $r->status, $status, "$what: $status, and nobody is told to go on" or diag $r->{head};
+        like $r->header('Connection'), qr/\bclose$/, '... on a connection that ends, since the body will not come';
+    };
+    my $served = sub {
+        my ($c, $what) = @_;
+        local $Test::Builder::Level = $Test::Builder::Level + 1;
+        is $c->read_response('POST', interim => 1)->status, 100, "$what: told to go on";
+        $c->send('hello');
+        is $c->read_response('POST')->body, '5 ' . sha256_hex('hello'), '... and served';
+    };
+    my $curl = sub {
+        my ($how, $path) = @_;
+        `printf %s hello | curl -s -o /dev/null -w '%{http_version} %{http_code} %{size_upload}' --max-time 30 --expect100-timeout 30 -H Expect:100-continue $how --data-binary \@- http://127.0.0.1:$h->{port}$path`;
+    };
+    my $busy = sub { my ($name) = @_; my $c = $h->client(timeout => 30); $c->write_request('GET', "/busy-$name?file=$name"); wait_for { begun($h, "/busy-$name") } 'the only process to be busy'; $c };
+
+    my $queued = sub {
+        my ($n) = @_;
+        local $ENV{PASSENGER_INSTANCE_REGISTRY_DIR} = "$h->{root}/registry";
+        local $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
+        my $text;
+        soon { $text = `$ENV{PASSENGER_BUILD}/passenger-status`; scalar(() = $text =~ /Requests in queue: 1$/mg) == $n } "$n in the queue" or diag $text;
+    };
+
+    $final->($ask->('/broken/x'), 500, 'an application that does not start');
+    $final->($ask->('/broken/x'), 500, '... whose failure is known');
+    my @busy = $busy->('one');
+    my $kept = $ask->('/kept');
+    is $kept->read_response('POST', interim => 1)->status, 100, 'a body that is kept may come while all processes are busy';
+    $final->($ask->('/late'), 504, 'one that waits for longer than PassengerMaxRequestQueueTime');
+    my $through = $ask->('/through');
+    $queued->(1);
+    my $begin = time;
+    for my $path ('/kept', '/through') { $final->($ask->($path), 503, "$path, the queue full") }
+    # mod_http2 resets a stream whose input nobody wants, which some curls take for no answer at all; a 403 of Apache's own looks so, too.
+    like $curl->('--http2-prior-knowledge', '/kept'), qr/^(?:2 503|0 000) 0$/, '... over HTTP/2, too: nothing is sent';
+    is $curl->('--http1.1', '/through'), '1.1 503 0', '... to curl';
+    wait_for { time - $begin > 1.3 } undef, 5;
+    is so_far($through), '', 'a body that is passed on is not asked for before there is a process';
+    let_go($h, 'one');
+    $served->($through, '... but then, however long that took, mod_reqtimeout or not');
+    $kept->send('hello');
+    is $kept->read_response('POST')->status, 408, 'the time of one who was asked runs';
+    is $busy[0]->read_response('GET')->status, 200, 'who was busy has ended';
+    is $curl->('--http2-prior-knowledge', $_), '2 200 5', "HTTP/2: $_" for '/kept', '/through';
+    is begun($h, '/late'), 0, 'the application has heard of none that was refused';
+
+    @busy = $busy->('two');
+    my $eager = $ask->('/through');
+    $eager->send('hello');
+    $queued->(1);
+    my $gone = $ask->('/late');
+    is $gone->read_response('POST', interim => 1)->status, 503, 'one who does not wait is in the queue, too';
+    let_go($h, 'two');
+    my $r = $eager->read_response('POST');
+    is $r->body, '5 ' . sha256_hex('hello'), '... and served';
+    cmp_ok scalar(@{ $r->{interim} }), '<=', 1, '... after one word at most';
+    $eager->write_request('GET', '/');
+    is $eager->read_response('GET')->status, 200, '... as is the next request on the connection';
+    is $busy[0]->read_response('GET')->status, 200, 'who was busy has ended';
+
+    @busy = $busy->('three');
+    my $leaving = $ask->('/through');
+    $queued->(1);
+    $leaving->close;
+    $queued->(0); # he leaves the queue
+    let_go($h, 'three');
+    is $busy[0]->read_response('GET')->status, 200, 'who was busy has ended';
+    is begun($h, '/through'), 3, 'the application has heard of each who was served, once';
 }
 
 # Readers that take nothing for a while: the process is free, others are as well off as without them, and memory is bounded.

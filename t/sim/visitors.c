@@ -134,10 +134,26 @@ static void check_process(const sim_visitor_t *v, const hp_process_t *process)
          (int)at->id, at->in_flight + 1);
 }
 
+/* Its body has been kept meanwhile. */
+static void admit(sim_visitor_t *v)
+{
+    SAY("visitor %d may send", v->number);
+    MUST(v->request->waiter.asks, "visitor %d is served by nobody", v->number);
+    unqueue(v);
+    v->request->waiter.asks = 0;
+    sim_counts.admitted++;
+    submit(v);
+}
+
 static void serve(hp_queue_waiter_t *waiter, hp_process_t *process)
 {
     sim_visitor_t *v = ((request_t *)waiter)->visitor;
 
+    if (!process) {
+        admit(v);
+        return;
+    }
+    MUST(!waiter->asks, "visitor %d gets a process, and only asked", v->number);
     SAY("visitor %d is served by process %d", v->number, (int)process->id);
     check_order(v);
     unqueue(v);
@@ -230,6 +246,7 @@ static void come(sim_visitor_t *v)
     v->request->waiter.max_wait = sim_percent(95) ? v->group->config->options->max_request_queue_time : sim_below(10);
     if (v->group->config->options->sticky_sessions > 0)
         v->request->waiter.sticky = v->cookie_group == v->group && sim_percent(80) ? v->cookie : sim_percent(10) ? 12345 : 0;
+    v->request->waiter.asks = sim_percent(10);
     submit(v);
     if (v->state != WAITING)
         return;

@@ -47,10 +47,12 @@ static void requests(void)
            "a whole request");
     is_int(head.content_length, 12, "... its body's length");
     is_str(head.group, "shop", "... its group");
-    is_int(head.chunked && head.is_head, 1, "... chunked, HEAD");
+    is_int(head.chunked && head.is_head && !head.expects, 1, "... chunked, HEAD, nobody waits to be told to send it");
     is_str(head.pairs, "REQUEST_METHOD", "... the application's pairs");
     is_str(head.env, "X", "... the administrator's");
     is_int((long long)head.env_len, 4, "... to the end");
+    is_int(hp_head_parse(&head, PAIRS("CONTENT_LENGTH\00012\0SCGI\0001\0!x\0001\0A\0b\0")), APR_SUCCESS, "a body that is awaited");
+    is_int(head.expects, 1, "... is known to be");
 }
 
 static void pairs(void)
