@@ -3,12 +3,13 @@
  * A link is a stream on the core's unix socket, used for one request at a time and kept. The first bytes from the client side are
  * the hello line; a peer that starts with a digit speaks plain SCGI and gets no hello.
  *
- *   module: PASSENGER/1 <build id> <configuration generation> <core id>\n
+ *   module: PASSENGER/1 <build id> <configuration generation> <core id> times\n
  *   core:   PASSENGER/1 <build id> <core id> <slot> <serial>\n
  *                                                         sent at once on reading the hello; the module need not wait before it writes
  *   core:   PASSENGER/1 mismatch\n                        and closes: another protocol; Apache must be restarted
  * Slot and serial say where the core marks that it has begun to send the link's request to an application (apr-glue/marks.h); the descriptor of
- * those marks comes with the line (SCM_RIGHTS), unless the module's line named this core. Either side may leave its last words out.
+ * those marks comes with the line (SCM_RIGHTS), unless the module's line named this core ("-" names none). "times" asks for what they tell besides
+ * of the link's requests (ag_marks_told_t). Either side may leave its last words out.
  * Builds may differ: during an upgrade, children of the old module meet the new core.
  *
  * A request is SCGI's (https://python.ca/scgi/protocol.txt): "<length>:" pairs "," body, each pair "name\0value\0".

@@ -10,7 +10,7 @@
 #define F_SEAL_FUTURE_WRITE 0x0010 /* Linux 5.1; the C library may be older */
 #endif
 
-#define SIZE  (AG_MARKS_SLOTS * sizeof(uint64_t))
+#define SIZE  (AG_MARKS_SLOTS * sizeof(ag_marks_slot_t))
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE)
 
 apr_status_t ag_marks_create(ag_marks_t *marks)
@@ -23,7 +23,7 @@ apr_status_t ag_marks_create(ag_marks_t *marks)
         memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory != MAP_FAILED && fcntl(fd, F_ADD_SEALS, SEALS) == 0) {
         memset(marks, 0, sizeof *marks);
-        marks->words = memory;
+        marks->slots = memory;
         marks->fd = fd;
         return APR_SUCCESS;
     }
@@ -62,7 +62,18 @@ void ag_marks_give(ag_marks_t *marks, int slot)
 void ag_marks_set(ag_marks_t *marks, int slot, uint64_t serial, int delivered)
 {
     assert(slot >= 0 && slot < AG_MARKS_SLOTS);
-    __atomic_store_n(&marks->words[slot], serial << 1 | (delivered != 0), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&marks->slots[slot].word, serial << 1 | (delivered != 0), __ATOMIC_SEQ_CST);
+}
+
+void ag_marks_tell(ag_marks_t *marks, int slot, const ag_marks_told_t *told)
+{
+    ag_marks_told_t *to = &marks->slots[slot].told;
+
+    assert(slot >= 0 && slot < AG_MARKS_SLOTS);
+    __atomic_store_n(&to->pid, told->pid, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->attempts, told->attempts, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->waited, told->waited, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->served, told->served, __ATOMIC_RELEASE);
 }
 
 apr_status_t ag_marks_map(ag_marks_t *marks, int fd)
@@ -76,18 +87,32 @@ apr_status_t ag_marks_map(ag_marks_t *marks, int fd)
     if (memory == MAP_FAILED)
         return errno;
     memset(marks, 0, sizeof *marks);
-    marks->words = memory;
+    marks->slots = memory;
     marks->fd = -1;
     return APR_SUCCESS;
 }
 
 void ag_marks_unmap(ag_marks_t *marks)
 {
-    munmap(marks->words, SIZE);
-    marks->words = NULL;
+    munmap(marks->slots, SIZE);
+    marks->slots = NULL;
 }
 
 int ag_marks_undelivered(const ag_marks_t *marks, int slot, uint64_t serial)
 {
-    return slot >= 0 && slot < AG_MARKS_SLOTS && __atomic_load_n(&marks->words[slot], __ATOMIC_SEQ_CST) == serial << 1;
+    return slot >= 0 && slot < AG_MARKS_SLOTS && __atomic_load_n(&marks->slots[slot].word, __ATOMIC_SEQ_CST) == serial << 1;
+}
+
+void ag_marks_told(const ag_marks_t *marks, int slot, ag_marks_told_t *told)
+{
+    const ag_marks_told_t *from;
+
+    memset(told, 0, sizeof *told);
+    if (slot < 0 || slot >= AG_MARKS_SLOTS)
+        return;
+    from = &marks->slots[slot].told;
+    told->served = __atomic_load_n(&from->served, __ATOMIC_ACQUIRE);
+    told->waited = __atomic_load_n(&from->waited, __ATOMIC_RELAXED);
+    told->attempts = __atomic_load_n(&from->attempts, __ATOMIC_RELAXED);
+    told->pid = __atomic_load_n(&from->pid, __ATOMIC_RELAXED);
 }

@@ -31,6 +31,7 @@ struct hp_conn_t {
     uint32_t config_generation;
     hp_variants_t variants;
     int slot; /* in the marks; -1: none */
+    int asks; /* the other side looks at what they tell */
     uint64_t serial;
     apr_time_t idle_since; /* of meaning while there is no request */
     char *in; /* bytes that came and could not be used yet */
@@ -297,7 +298,7 @@ static void refuse_hello(hp_conn_t *conn, const char *line)
 static apr_size_t take_hello(hp_conn_t *conn, const char *data, apr_size_t len)
 {
     const char *newline;
-    char line[HELLO_MAX], build[64], known[40] = "";
+    char line[HELLO_MAX], build[64], known[40] = "", times[8] = "";
     unsigned generation;
 
     if (*data >= '0' && *data <= '9') {
@@ -312,13 +313,14 @@ static apr_size_t take_hello(hp_conn_t *conn, const char *data, apr_size_t len)
     }
     memcpy(line, data, (size_t)(newline - data));
     line[newline - data] = '\0';
-    if (sscanf(line, AG_LINK_PROTOCOL " %63s %u %39s", build, &generation, known) < 2) {
+    if (sscanf(line, AG_LINK_PROTOCOL " %63s %u %39s %7s", build, &generation, known, times) < 2) {
         refuse_hello(conn, line);
         return (apr_size_t)(newline - data) + 1;
     }
     conn->config_generation = generation;
     conn->phase = HEAD;
     say_hello(conn, known);
+    conn->asks = conn->slot >= 0 && strcmp(times, "times") == 0;
     return (apr_size_t)(newline - data) + 1;
 }
 
@@ -349,6 +351,17 @@ static void mark(hp_conn_t *conn, int delivered)
         ag_marks_set(conn->server->ctx->marks, conn->slot, conn->serial, delivered);
 }
 
+int hp_conn_asks(const hp_conn_t *conn)
+{
+    return conn->asks;
+}
+
+void hp_conn_tell(hp_conn_t *conn, const ag_marks_told_t *told)
+{
+    if (conn->asks)
+        ag_marks_tell(conn->server->ctx->marks, conn->slot, told);
+}
+
 void hp_conn_delivering(hp_conn_t *conn)
 {
     mark(conn, 1);
@@ -377,6 +390,7 @@ static apr_size_t take_head(hp_conn_t *conn, const char *data, apr_size_t len)
     conn->phase = REQUEST;
     conn->want_body = 1;
     mark(conn, 0);
+    hp_conn_tell(conn, &(ag_marks_told_t){0});
     in.pairs = data;
     in.len = value;
     in.body = data + value + 1;

@@ -2,6 +2,7 @@
 #ifndef HP_CONN_H
 #define HP_CONN_H
 
+#include "apr-glue/marks.h"
 #include "helper/context.h"
 #include "helper/variants.h"
 #include <sys/queue.h>
@@ -66,6 +67,9 @@ apr_off_t hp_conn_backlog(const hp_conn_t *conn);
 int hp_conn_full(const hp_conn_t *conn);
 /* Whether more of the request is wanted. */
 void hp_conn_want_body(hp_conn_t *conn, int on);
+/* 1 if the other side wants to know what becomes of its requests, and where their time goes: then it is told before what it speaks of is written. */
+int hp_conn_asks(const hp_conn_t *conn);
+void hp_conn_tell(hp_conn_t *conn, const ag_marks_told_t *told);
 /* From now on the request may have had an effect. */
 void hp_conn_delivering(hp_conn_t *conn);
 /* The response is complete; `keep`: the request was consumed to its end, so another can follow. */

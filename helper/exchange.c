@@ -51,6 +51,21 @@ void hp_exchange_destroy(hp_exchange_t *r)
     free(r);
 }
 
+void hp_exchange_tell(hp_exchange_t *r)
+{
+    if (!r->conn || !hp_conn_asks(r->conn))
+        return;
+    r->told.attempts = (uint32_t)r->tries;
+    if (r->state == HP_EXCHANGE_WAITING) {
+        r->told.pid = 0;
+        r->told.served = 0;
+        r->told.waited = (uint64_t)(ag_loop_now() - r->asked_at);
+    } else if (r->told.pid) {
+        r->told.served = (uint64_t)(ag_loop_now() - r->waiter.work.since);
+    }
+    hp_conn_tell(r->conn, &r->told);
+}
+
 /* The client has its answer, and nothing to do with the exchange any more. */
 static void respond(hp_exchange_t *r, const hp_report_t *report, int friendly)
 {
@@ -65,6 +80,7 @@ static void respond(hp_exchange_t *r, const hp_report_t *report, int friendly)
 
     if (!r->conn)
         return;
+    hp_exchange_tell(r);
     apr_pool_create(&ptemp, r->ctx->p);
     iov.iov_base = (void *)(uintptr_t)hp_report_response(report, how, ptemp, &iov.iov_len);
     hp_conn_write(r->conn, &iov, 1);
@@ -87,6 +103,7 @@ static void tell_late(hp_exchange_t *r, const char *whose)
            hp_head_line(r->waiter.work.pairs, r->waiter.work.pairs_len, report->p), (long)r->process->pid, r->process->spec->app_root,
            (long)apr_time_sec(took), whose, r->begun && r->conn ? "; the response was cut" : "", report->id);
     if (r->begun && r->conn) {
+        hp_exchange_tell(r);
         hp_conn_break(r->conn);
         r->conn = NULL;
     }
@@ -119,6 +136,11 @@ static void on_limit(void *baton)
 
 void hp_exchange_start(hp_exchange_t *r)
 {
+    if (r->conn && hp_conn_asks(r->conn)) {
+        r->told.pid = (uint32_t)r->process->pid;
+        r->told.waited = (uint64_t)(r->waiter.work.since - r->asked_at);
+        hp_exchange_tell(r);
+    }
     if (r->limit == 0)
         return;
     if (!r->limit_timer)
@@ -131,6 +153,8 @@ void hp_exchange_start(hp_exchange_t *r)
 void hp_exchange_submit(hp_exchange_t *r)
 {
     r->state = HP_EXCHANGE_WAITING;
+    if (r->asked_at == 0 && r->conn && hp_conn_asks(r->conn))
+        r->asked_at = ag_loop_now();
     hp_group_submit(r->group, &r->waiter);
 }
 
@@ -209,6 +233,7 @@ void hp_exchange_fail(hp_exchange_t *r, const char *sentence, int unreachable)
     ag_log(AG_LOG_ERROR, "PSG0156", "request.failed: %s: process %ld: %s%s", hp_group_name(r->group), pid, sentence,
            r->conn ? "; the response was cut" : "; nobody waited for it");
     r->state = HP_EXCHANGE_OVER;
+    hp_exchange_tell(r);
     if (r->conn)
         hp_conn_break(r->conn);
     hp_exchange_destroy(r);

@@ -30,6 +30,8 @@ typedef struct {
     int limit;   /* PassengerMaxRequestTime, seconds; 0: none */
     ag_loop_timer_t *limit_timer, *link_timer; /* NULL until needed */
     apr_time_t short_since; /* when no connection could be made for want of something of ours; 0: it could */
+    apr_time_t asked_at;   /* when a process was first asked for; 0: not yet, or nobody wants to know */
+    ag_marks_told_t told;
     int overdue; /* the limit has passed, the client has been told; the application is given a moment to notice that no more of the body comes */
 
     /* What is sent to the application: upload.h. */
@@ -99,6 +101,9 @@ void hp_exchange_submit(hp_exchange_t *r);
 int hp_exchange_again(hp_exchange_t *r, int unreachable) AG_MUST_CHECK;
 /* Lets go of the process. A request may come and be served inside. */
 void hp_exchange_leave(hp_exchange_t *r, int keep_link, int broken);
+
+/* Tells whoever logs the request how far it has come; before anything of its response is written. Cheap where nobody asks. */
+void hp_exchange_tell(hp_exchange_t *r);
 
 /* 1 if nothing that has come of the request waits to be sent to the application. */
 int hp_exchange_sent(const hp_exchange_t *r);

@@ -28,6 +28,8 @@ typedef struct {
 
 static void write_pieces(hp_exchange_t *r, pieces_t *pieces)
 {
+    if (pieces->n > 0)
+        hp_exchange_tell(r);
     if (pieces->n > 0 && r->conn)
         hp_conn_write(r->conn, pieces->iov, pieces->n);
     if (pieces->n > 0)
@@ -121,6 +123,7 @@ static void end_chunks(hp_exchange_t *r)
 {
     struct iovec last = {(void *)(uintptr_t) "0\r\n\r\n", 5};
 
+    hp_exchange_tell(r);
     if (r->conn)
         hp_conn_write(r->conn, &last, 1);
     hp_exchange_complete(r, 0);
@@ -202,6 +205,7 @@ static void deliver(hp_exchange_t *r, char kind, char *name, char *out, apr_size
     const struct iovec head = {.iov_base = out, .iov_len = len};
     hp_conn_t *conn = r->conn;
 
+    hp_exchange_tell(r);
     r->conn = NULL;
     r->begun = r->delivered = 1;
     start_timer(r, DROP_TIME);

@@ -10,6 +10,7 @@ static void on_timer(void *baton);
 static void end(hp_exchange_t *r)
 {
     r->state = HP_EXCHANGE_OVER;
+    hp_exchange_tell(r);
     if (r->conn)
         hp_conn_done(r->conn, 0);
     r->conn = NULL;
@@ -164,8 +165,10 @@ static void from_app(hp_exchange_t *r)
     if (n > 0) {
         iov.iov_len = (size_t)n;
         r->moved_at = ag_loop_now();
+        hp_exchange_tell(r);
         hp_conn_write(r->conn, &iov, 1);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        hp_exchange_tell(r);
         hp_conn_end(r->conn);
         r->app_deaf |= n < 0;
         ended(r, &r->app_ended);

@@ -2,6 +2,7 @@
 
 #include "apr-glue/clock.h"
 #include "apr-glue/http_head.h"
+#include "mod_passenger/accesslog.h"
 #include "mod_passenger/body.h"
 #include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
@@ -76,12 +77,22 @@ typedef struct mp_handler_call_t {
     mp_upgrade_t upgrade;
 } call_t;
 
+/* The link goes back, or is closed if it is not `sound`: before the last bytes go to the client, who may be slow. */
+static void let_go(call_t *call, int sound)
+{
+    if (!call->link)
+        return;
+    mp_accesslog_note(call->r, call->app, call->link);
+    if (sound)
+        mp_link_keep(call->links, call->link);
+    else
+        mp_link_close(call->link);
+    call->link = NULL;
+}
+
 static step_t finish(call_t *call, int result)
 {
-    if (call->link) {
-        mp_link_close(call->link);
-        call->link = NULL;
-    }
+    let_go(call, 0);
     call->result = result;
     call->state = FINISHED;
     return GO_ON;
@@ -89,8 +100,7 @@ static step_t finish(call_t *call, int result)
 
 static step_t again(call_t *call)
 {
-    mp_link_close(call->link);
-    call->link = NULL;
+    let_go(call, 0);
     call->fresh = 1;
     call->undelivered = 0;
     call->unsound = 0;
@@ -241,16 +251,6 @@ static step_t lost(call_t *call, apr_status_t rv)
     return finish(call, HTTP_BAD_GATEWAY);
 }
 
-/* The link goes back before the last bytes go to the client, who may be slow. */
-static void release(call_t *call)
-{
-    if (call->unsound)
-        mp_link_close(call->link);
-    else
-        mp_link_keep(call->links, call->link);
-    call->link = NULL;
-}
-
 static step_t end(call_t *call, apr_status_t rv)
 {
     if (rv != APR_SUCCESS)
@@ -263,7 +263,7 @@ static step_t override(call_t *call)
 {
     mp_response_drop(&call->response, call->link);
     if (call->response.complete)
-        release(call);
+        let_go(call, !call->unsound);
     return finish(call, call->response.overridden);
 }
 
@@ -273,7 +273,7 @@ static step_t begin_file(call_t *call)
     int rc = mp_sendfile_begin(call->r, mp_link_file(call->link), &call->file);
     apr_status_t rv;
 
-    release(call);
+    let_go(call, !call->unsound);
     if (rc != OK)
         return finish(call, rc);
     if (call->gentle)
@@ -379,7 +379,7 @@ static step_t pass(call_t *call, mp_response_pass_t how)
     apr_status_t rv;
 
     if (how == MP_RESPONSE_END)
-        release(call);
+        let_go(call, !call->unsound);
     else if (call->gentle)
         mp_calm_begin(call->r);
     rv = mp_response_pass(&call->response, how);

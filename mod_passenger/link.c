@@ -2,7 +2,6 @@
 
 #include "apr-glue/build.h"
 #include "apr-glue/link.h"
-#include "apr-glue/marks.h"
 #include "apr-glue/sock.h"
 #include "mod_passenger/helper.h"
 
@@ -27,20 +26,21 @@ typedef struct mp_link_marks_t {
 struct mp_link_pool_t {
     apr_thread_mutex_t *mutex;
     mp_link_t *idle; /* last in, first out: the others may grow old and be closed by the core */
-    int nidle, max, stopping;
+    int nidle, max, stopping, asks;
     struct timeval patience;
     LIST_HEAD(, mp_link_t) used;
     const char *hello;
     mp_link_marks_t *marks; /* of the latest core; counts as a user */
 };
 
-mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_time_t patience)
+mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_time_t patience, int asks)
 {
     mp_link_pool_t *pool = apr_pcalloc(pchild, sizeof(*pool));
 
     if (apr_thread_mutex_create(&pool->mutex, APR_THREAD_MUTEX_DEFAULT, pchild) != APR_SUCCESS)
         return NULL;
     pool->max = max;
+    pool->asks = asks;
     pool->patience.tv_sec = apr_time_sec(patience);
     pool->patience.tv_usec = apr_time_usec(patience);
     LIST_INIT(&pool->used);
@@ -105,6 +105,19 @@ static void take_marks(mp_link_t *link, const char *words)
 int mp_link_undelivered(const mp_link_t *link)
 {
     return link->marks && ag_marks_undelivered(&link->marks->map, link->slot, link->serial);
+}
+
+int mp_link_told(const mp_link_t *link, ag_marks_told_t *told)
+{
+    if (!link->pool->asks || !link->marks)
+        return 0;
+    ag_marks_told(&link->marks->map, link->slot, told);
+    return 1;
+}
+
+int mp_link_asks(const mp_link_pool_t *pool)
+{
+    return pool->asks;
 }
 
 static apr_status_t connect_fresh(const mp_link_pool_t *pool, mp_link_t **plink)
@@ -229,7 +242,8 @@ const char *mp_link_hello(mp_link_pool_t *pool, mp_link_t *link)
         return "";
     link->hello_sent = 1;
     apr_thread_mutex_lock(pool->mutex);
-    apr_snprintf(link->hello, sizeof(link->hello), "%s %s\n", pool->hello, pool->marks ? pool->marks->core_id : "-");
+    apr_snprintf(link->hello, sizeof(link->hello), "%s %s%s\n", pool->hello, pool->marks ? pool->marks->core_id : "-",
+                 pool->asks ? " times" : "");
     apr_thread_mutex_unlock(pool->mutex);
     return link->hello;
 }

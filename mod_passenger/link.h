@@ -2,6 +2,7 @@
 #ifndef MP_LINK_H
 #define MP_LINK_H
 
+#include "apr-glue/marks.h"
 #include "mod_passenger/mp.h"
 
 #include <sys/queue.h>
@@ -31,8 +32,9 @@ typedef struct mp_link_t {
     char digests[8][16]; /* options that the core knows, a ring */
 } mp_link_t;
 
-/* `max` links are kept at most. `patience` is how long receiving waits where it may; the kernel counts in ticks of its clock. */
-mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_time_t patience);
+/* `max` links are kept at most. `patience` is how long receiving waits where it may; the kernel counts in ticks of its clock. `asks`: the core is
+ * to tell how requests fare (mp_link_told). */
+mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_time_t patience, int asks);
 
 /* The child ends at once: whoever uses a link finds its end, and gets no other (APR_EOF). */
 void mp_link_pool_stop(mp_link_pool_t *pool);
@@ -55,6 +57,12 @@ const char *mp_link_hello(mp_link_pool_t *pool, mp_link_t *link);
 
 /* 1 if the core had surely not begun to send this link's request to an application. */
 int mp_link_undelivered(const mp_link_t *link);
+
+/* What the core has told so far of this link's request: 1, or 0 if it was not asked, or could not. */
+int mp_link_told(const mp_link_t *link, ag_marks_told_t *told);
+
+/* 1 if it is asked. */
+int mp_link_asks(const mp_link_pool_t *pool);
 
 /* Consumes the core's hello from what was received. APR_SUCCESS: done, now or earlier. APR_INCOMPLETE: not there yet. APR_EMISMATCH: the
  * core is another build's. APR_EGENERAL: no hello. */

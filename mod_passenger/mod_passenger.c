@@ -1,3 +1,4 @@
+#include "mod_passenger/accesslog.h"
 #include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
@@ -10,6 +11,7 @@ static void register_hooks(apr_pool_t *p)
 {
     mp_conf_register_hooks(p);
     mp_mistake_register_hooks(p);
+    mp_accesslog_register_hooks(p);
     mp_helper_register_hooks(p);
     mp_calm_register_hooks(p);
     mp_sendfile_register_hooks(p);

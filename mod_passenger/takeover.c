@@ -1,5 +1,6 @@
 #include "mod_passenger/takeover.h"
 
+#include "mod_passenger/accesslog.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/env.h"
 #include "mod_passenger/leaks.h"
@@ -40,7 +41,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     child->found = mp_map_cache_create(pchild);
     child->env = mp_env_cache_create(pchild);
     child->lot = mp_park_lot_create(pchild, s);
-    child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1, child->lot ? GLANCE : PATIENCE);
+    child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1, child->lot ? GLANCE : PATIENCE, mp_accesslog_asks(s));
     if (!child->found || !child->env || !child->links) {
         MP_LOG(APLOG_CRIT, 0, s, "PSG0601", "no mutex could be made; requests for applications are refused");
         return;

@@ -4,6 +4,8 @@
 int main(void)
 {
     static ag_marks_t marks, reader, other;
+    const ag_marks_told_t words = {.pid = 7, .attempts = 2, .waited = 5000000000, .served = 3};
+    ag_marks_told_t told;
     uint64_t one, two, serial;
     int a, b, plain;
 
@@ -23,6 +25,18 @@ int main(void)
        "... and of no other user");
     ag_marks_set(&marks, a, one, 0);
     ok(ag_marks_undelivered(&reader, a, one), "the next request");
+    ag_marks_told(&reader, a, &told);
+    ok(told.pid == 0 && told.attempts == 0 && told.waited == 0 && told.served == 0, "of which nothing was told");
+    ag_marks_tell(&marks, a, &words);
+    ag_marks_told(&reader, a, &told);
+    ok(told.pid == 7 && told.attempts == 2 && told.waited == 5000000000 && told.served == 3, "what is told is read");
+    ok(ag_marks_undelivered(&reader, a, one), "... and changes nothing else");
+    ag_marks_told(&reader, b, &told);
+    ok(told.pid == 0 && told.waited == 0, "... nor of another slot");
+    ag_marks_told(&reader, AG_MARKS_SLOTS, &told);
+    ok(told.pid == 0, "a slot that there can't be: above");
+    ag_marks_told(&reader, -1, &told);
+    ok(told.pid == 0, "... below");
     ag_marks_give(&marks, a);
     for (int i = 0; i < AG_MARKS_SLOTS - 1; i++)
         a = ag_marks_take(&marks, &serial);
