@@ -93,11 +93,16 @@ static int arrange(const ag_child_t *child)
 
 static void run_child(const ag_child_t *child)
 {
-    apr_status_t rv;
+    apr_status_t rv = APR_SUCCESS;
 
     setsid();
     ag_child_reset_signals();
-    rv = arrange(child) ? errno : ag_child_exec(child->argv[0], child->argv, child->env);
+    if (child->group > 0 && write(child->group, "0", 1) != 1)
+        rv = errno;
+    if (arrange(child))
+        rv = errno;
+    if (rv == APR_SUCCESS)
+        rv = ag_child_exec(child->argv[0], child->argv, child->env);
     dprintf(2, "%s: %s\n", child->argv[0], strerror(rv));
     _exit(127);
 }

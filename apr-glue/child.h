@@ -12,6 +12,7 @@ typedef struct {
     const char *const *env;  /* NULL: ours */
     int fds[AG_CHILD_MAX_FDS]; /* the child's descriptors 0, 1, 2, ...; -1 is /dev/null; every other one is closed */
     int nfds;                /* at least 3 */
+    int group;               /* cgroup.procs of the control group that the program is started in, open for writing; 0: the one that we are in */
 } ag_child_t;
 
 /* Starts the program in a session of its own, with all signals unblocked and at their defaults. A failed exec is the child's exit 127

@@ -5,6 +5,8 @@
 #include "apr-glue/text.h"
 #include "helper/birth.h"
 #include "helper/budgets.h"
+#include "helper/cgroup.h"
+#include "helper/ends.h"
 #include "helper/msg.h"
 #include "helper/strays.h"
 #include "helper/upgrade.h"
@@ -22,15 +24,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define APP_BACKLOG 511
-
 typedef struct {
     uint64_t id; /* first: it is the hash key */
     hp_apps_t *apps;
     apr_pool_t *p;
     pid_t pid; /* 0: it is not born yet */
     unsigned long long started;
-    int in, out, err, sock; /* its input's write end, its outputs' read ends, its socket (O_PATH); in is -1 once closed */
+    hp_ends_ours_t ends;  /* its input is -1 once closed */
+    const char *cgroup;   /* folder of its control group; NULL: none */
     int forks;         /* where it takes orders to fork, if it may become a preloader; else -1 */
     hp_birth_t *birth;
     const void *spec, *note;
@@ -91,12 +92,37 @@ static void tell_budget(void *baton, uint64_t id, unsigned long tasks, int at_li
     apr_pool_destroy(ptemp);
 }
 
+static hp_budgets_new_t describe(const app_t *app, int may_fork)
+{
+    return (hp_budgets_new_t){.id = app->id, .pid = app->pid, .spec = app->spec, .spec_len = app->spec_len, .forked = app->birth != NULL,
+                              .may_fork = may_fork, .cgroup = app->cgroup};
+}
+
+static void find_group(app_t *app, int may_fork, int found)
+{
+    const hp_budgets_new_t process = describe(app, may_fork);
+
+    app->cgroup = hp_budgets_group(app->apps->budgets, &process, found, app->p);
+}
+
 static void watch_budget(const app_t *app)
 {
-    const hp_budgets_new_t process = {.id = app->id, .pid = app->pid, .spec = app->spec, .spec_len = app->spec_len,
-                                      .forked = app->birth != NULL, .may_fork = app->forks >= 0};
+    const hp_budgets_new_t process = describe(app, app->forks >= 0);
 
     hp_budgets_add(app->apps->budgets, &process);
+}
+
+/* The core measures there. */
+static void tell_group(const app_t *app, apr_pool_t *ptemp)
+{
+    ag_frame_t *f;
+
+    if (!(hp_budgets_held(app->apps->budgets, app->cgroup) & HP_CGROUP_MEMORY))
+        return;
+    f = ag_frame_create(ptemp, HP_MSG_CGROUP);
+    ag_frame_put_u64(f, app->id);
+    ag_frame_put_str(f, app->cgroup);
+    hp_chan_send(app->apps->core, f, NULL, 0);
 }
 
 hp_apps_t *hp_apps_create(ag_loop_t *loop, hp_instance_t *instance, const char *self, uid_t core_uid, gid_t core_gid, apr_pool_t *p)
@@ -145,10 +171,8 @@ static void close_fd(int fd)
 static void discard(app_t *app)
 {
     hp_birth_destroy(&app->birth);
-    close_fd(app->in);
-    close_fd(app->out);
-    close_fd(app->err);
-    close_fd(app->sock);
+    hp_budgets_leave(app->apps->budgets, app->cgroup);
+    hp_ends_close_ours(&app->ends);
     close_fd(app->forks);
     apr_hash_set(app->apps->apps, &app->id, sizeof app->id, NULL);
     apr_pool_destroy(app->p);
@@ -171,30 +195,11 @@ static void on_app_exit(void *baton, pid_t pid, int status)
     hp_instance_drop(apps->instance, strrchr(folder_of(app), '/') + 1);
     hp_budgets_remove(apps->budgets, app->id);
     tell_exited(apps, app->id, status, app->p);
+    if (!app->cgroup)
+        hp_strays_look(apps->strays);
     discard(app);
-    hp_strays_look(apps->strays);
     if (apps->on_exit)
         apps->on_exit(apps->on_exit_baton);
-}
-
-/* A listening socket without a name: made in our folder, then unlinked. The core gets there through an O_PATH descriptor; nobody else
- * can, and nothing that happens to the folder matters any more. */
-static apr_status_t make_socket(hp_apps_t *apps, uint64_t id, int *plisten, int *ppath, apr_pool_t *ptemp)
-{
-    const char *path = apr_psprintf(ptemp, "%s/app-%" APR_UINT64_T_FMT, hp_instance_path(apps->instance), (apr_uint64_t)id);
-    apr_status_t rv = ag_sock_listen(plisten, path, APP_BACKLOG, 0600, apps->core_uid);
-
-    if (rv != APR_SUCCESS)
-        return rv;
-    *ppath = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    rv = *ppath < 0 ? errno : APR_SUCCESS;
-    unlink(path);
-    if (rv != APR_SUCCESS) {
-        close(*plisten);
-        return rv;
-    }
-    /* Loaders are written for blocking descriptors. */
-    return ag_sock_nonblock(*plisten, 0);
 }
 
 /* Orders for the prepare role: settings and spec, each with its length in front, in memory that goes with the last descriptor. */
@@ -216,49 +221,31 @@ static apr_status_t make_orders(const hp_apps_t *apps, const app_t *app, int *pf
     return rv;
 }
 
-/* The process's ends of its descriptors, in the order that it gets them. */
-typedef struct {
-    int in, out, err, listener;
-} ends_t;
-
-static void close_ends(const ends_t *ends)
+static apr_status_t make_ends(app_t *app, hp_ends_t *theirs)
 {
-    close_fd(ends->in);
-    close_fd(ends->out);
-    close_fd(ends->err);
-    close_fd(ends->listener);
+    const char *path = apr_psprintf(app->p, "%s/app-%" APR_UINT64_T_FMT, hp_instance_path(app->apps->instance), (apr_uint64_t)app->id);
+
+    return hp_ends_make(theirs, &app->ends, path, app->apps->core_uid);
 }
 
-/* What is made belongs to `app` and `pends`, failure or not. */
-static apr_status_t make_fds(app_t *app, ends_t *pends)
+static apr_status_t open_group(const app_t *app, int *pfd)
 {
-    int in[2], out[2], err[2];
-
-    if (pipe2(in, O_CLOEXEC))
-        return errno;
-    pends->in = in[0];
-    app->in = in[1];
-    if (pipe2(out, O_CLOEXEC))
-        return errno;
-    app->out = out[0];
-    pends->out = out[1];
-    if (pipe2(err, O_CLOEXEC))
-        return errno;
-    app->err = err[0];
-    pends->err = err[1];
-    return make_socket(app->apps, app->id, &pends->listener, &app->sock, app->p);
+    *pfd = app->cgroup ? hp_cgroup_door(app->cgroup) : 0;
+    return *pfd < 0 ? errno : APR_SUCCESS;
 }
 
 /* Descriptors in the order that the prepare role and every loader expect: input, both outputs, socket, orders. */
 static apr_status_t start(hp_apps_t *apps, app_t *app, int preload)
 {
     int orders = -1, forks[2] = {-1, -1};
-    ends_t ends = {-1, -1, -1, -1};
-    const char *argv[] = {apps->self, "prepare", folder_of(app), apr_psprintf(app->p, "%lu", (unsigned long)apps->core_gid), NULL};
+    hp_ends_t ends = HP_ENDS_NONE;
+    const char *argv[] = {apps->self, "prepare", folder_of(app), apr_psprintf(app->p, "%lu", (unsigned long)apps->core_gid),
+                          apr_psprintf(app->p, "%u", hp_budgets_held(apps->budgets, app->cgroup)), NULL};
     ag_child_t child = {.argv = argv, .nfds = preload ? 6 : 5};
     apr_status_t rv;
 
-    if (APR_SUCCESS != (rv = make_fds(app, &ends)) || APR_SUCCESS != (rv = make_orders(apps, app, &orders)))
+    if (APR_SUCCESS != (rv = make_ends(app, &ends)) || APR_SUCCESS != (rv = make_orders(apps, app, &orders)) ||
+        APR_SUCCESS != (rv = open_group(app, &child.group)))
         goto leave;
     if (preload && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, forks)) {
         rv = errno;
@@ -276,7 +263,9 @@ static apr_status_t start(hp_apps_t *apps, app_t *app, int preload)
     hp_strays_mark(apps->strays, 0);
 
 leave:
-    close_ends(&ends);
+    hp_ends_close(&ends);
+    if (child.group > 0)
+        close(child.group);
     close_fd(orders);
     close_fd(forks[1]);
     return rv;
@@ -312,7 +301,8 @@ static app_t *make(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t le
     app->id = id;
     app->apps = apps;
     app->p = p;
-    app->in = app->out = app->err = app->sock = app->forks = -1;
+    app->ends = (hp_ends_ours_t)HP_ENDS_NONE;
+    app->forks = -1;
     app->spec = apr_pmemdup(p, spec, len);
     app->spec_len = len;
     apr_hash_set(apps->apps, &app->id, sizeof app->id, app);
@@ -329,7 +319,8 @@ static void introduce(app_t *app)
     ag_loop_child(apps->loop, app->pid, on_app_exit, app);
     ag_frame_put_u64(f, app->id);
     ag_frame_put_u32(f, (uint32_t)app->pid);
-    hp_chan_send(apps->core, f, (int[HP_MSG_FDS]){app->in, app->out, app->sock, app->err}, HP_MSG_FDS);
+    hp_chan_send(apps->core, f, (int[HP_MSG_FDS]){app->ends.in, app->ends.out, app->ends.sock, app->ends.err}, HP_MSG_FDS);
+    tell_group(app, app->p);
     watch_budget(app);
 }
 
@@ -345,6 +336,7 @@ void hp_apps_spawn(hp_apps_t *apps, uint64_t id, int preload, const void *spec, 
 
     if (!app)
         return;
+    find_group(app, preload, 0);
     if (APR_SUCCESS != (rv = folder_there(apps)) || APR_SUCCESS != (rv = start(apps, app, preload)))
         refuse_error(app, rv);
     else
@@ -356,9 +348,14 @@ void hp_apps_spawn(hp_apps_t *apps, uint64_t id, int preload, const void *spec, 
 static void on_birth(void *baton, pid_t pid, const char *reason)
 {
     app_t *app = baton;
+    apr_status_t rv = APR_SUCCESS;
 
     if (!reason && known(app->apps, pid))
         reason = "it is another process of the application's already";
+    if (!reason)
+        find_group(app, 0, 0);
+    if (!reason && app->cgroup && APR_SUCCESS != (rv = hp_cgroup_write_number(app->cgroup, "cgroup.procs", (apr_uint64_t)pid)))
+        reason = apr_psprintf(app->p, "it cannot be moved to its control group %s: %s", app->cgroup, ag_text_error(app->p, rv));
     if (reason) {
         refuse(app, apr_psprintf(app->p, "the preloader did not bring the process: %s", reason));
         return;
@@ -369,32 +366,22 @@ static void on_birth(void *baton, pid_t pid, const char *reason)
     hp_birth_destroy(&app->birth);
 }
 
-/* So that the application can open /dev/stdin, /dev/stdout and /dev/stderr, as the prepare role sees to it otherwise. */
-static void give_away(const ends_t *ends, const hp_birth_facts_t *owner)
-{
-    if (geteuid() != 0)
-        return;
-    (void)!fchown(ends->in, owner->uid, owner->gid);
-    (void)!fchown(ends->out, owner->uid, owner->gid);
-    (void)!fchown(ends->err, owner->uid, owner->gid);
-}
-
 static apr_status_t order_birth(app_t *app, const app_t *preloader)
 {
-    ends_t ends = {-1, -1, -1, -1};
+    hp_ends_t ends = HP_ENDS_NONE;
     hp_birth_facts_t facts;
     hp_birth_order_t order = {.channel = preloader->forks};
     apr_status_t rv;
 
     /* It can't have been reaped: then it would not be in our list. */
     if (APR_SUCCESS != (rv = hp_birth_look(&facts, preloader->pid)) || APR_SUCCESS != (rv = folder_there(app->apps)) ||
-        APR_SUCCESS != (rv = make_fds(app, &ends)))
+        APR_SUCCESS != (rv = make_ends(app, &ends)))
         goto leave;
     if (facts.uid == 0 && geteuid() == 0) {
         rv = EPERM; /* it is not the application's yet */
         goto leave;
     }
-    give_away(&ends, &facts);
+    hp_ends_give(&ends, facts.uid, facts.gid);
     order.uid = facts.uid;
     order.fds[0] = ends.in;
     order.fds[1] = ends.out;
@@ -403,7 +390,7 @@ static apr_status_t order_birth(app_t *app, const app_t *preloader)
     rv = hp_birth_create(&app->birth, app->apps->loop, &order, on_birth, app, app->p);
 
 leave:
-    close_ends(&ends);
+    hp_ends_close(&ends);
     return rv;
 }
 
@@ -433,9 +420,9 @@ static void signal_app(app_t *app, uint32_t what)
         kill(app->pid, SIGQUIT);
         return;
     }
-    if (app->in >= 0) {
-        close(app->in);
-        app->in = -1;
+    if (app->ends.in >= 0) {
+        close(app->ends.in);
+        app->ends.in = -1;
     }
     if (what == HP_MSG_SIGNAL_TERM)
         kill(app->pid, SIGTERM);
@@ -483,7 +470,8 @@ static void adopt(const hp_apps_t *apps, const app_t *app)
     ag_frame_put_u32(f, (uint32_t)app->pid);
     ag_frame_put_bytes(f, app->spec, app->spec_len);
     ag_frame_put_bytes(f, app->note, app->note_len);
-    hp_chan_send(apps->core, f, (int[HP_MSG_FDS]){app->in, app->out, app->sock, app->err}, HP_MSG_FDS);
+    hp_chan_send(apps->core, f, (int[HP_MSG_FDS]){app->ends.in, app->ends.out, app->ends.sock, app->ends.err}, HP_MSG_FDS);
+    tell_group(app, ptemp);
     apr_pool_destroy(ptemp);
 }
 
@@ -492,7 +480,7 @@ void hp_apps_core(hp_apps_t *apps, hp_chan_t *core)
     apps->core = core;
     for (apr_hash_index_t *hi = apr_hash_first(NULL, apps->apps); hi; hi = apr_hash_next(hi)) {
         app_t *app = apr_hash_this_val(hi);
-        if (core && app->note_len > 0 && app->in >= 0)
+        if (core && app->note_len > 0 && app->ends.in >= 0)
             adopt(apps, app);
         else if (core || app->pid == 0)
             signal_app(app, HP_MSG_SIGNAL_KILL);
@@ -514,10 +502,10 @@ void hp_apps_save(const hp_apps_t *apps, ag_frame_t *state)
         ag_frame_put_u64(state, app->id);
         ag_frame_put_u32(state, (uint32_t)app->pid);
         ag_frame_put_u64(state, app->started);
-        hp_upgrade_put_fd(state, app->in);
-        hp_upgrade_put_fd(state, app->out);
-        hp_upgrade_put_fd(state, app->err);
-        hp_upgrade_put_fd(state, app->sock);
+        hp_upgrade_put_fd(state, app->ends.in);
+        hp_upgrade_put_fd(state, app->ends.out);
+        hp_upgrade_put_fd(state, app->ends.err);
+        hp_upgrade_put_fd(state, app->ends.sock);
         hp_upgrade_put_fd(state, app->forks);
         ag_frame_put_bytes(state, app->spec, app->spec_len);
         ag_frame_put_bytes(state, app->note, app->note_len);
@@ -540,10 +528,10 @@ void hp_apps_restore(hp_apps_t *apps, ag_frame_reader_t *in)
         app->id = ag_frame_get_u64(in);
         app->pid = (pid_t)ag_frame_get_u32(in);
         app->started = ag_frame_get_u64(in);
-        app->in = hp_upgrade_get_fd(in);
-        app->out = hp_upgrade_get_fd(in);
-        app->err = hp_upgrade_get_fd(in);
-        app->sock = hp_upgrade_get_fd(in);
+        app->ends.in = hp_upgrade_get_fd(in);
+        app->ends.out = hp_upgrade_get_fd(in);
+        app->ends.err = hp_upgrade_get_fd(in);
+        app->ends.sock = hp_upgrade_get_fd(in);
         app->forks = hp_upgrade_get_fd(in);
         bytes = ag_frame_get_bytes(in, &app->spec_len);
         app->spec = bytes ? apr_pmemdup(p, bytes, app->spec_len) : NULL;
@@ -551,6 +539,7 @@ void hp_apps_restore(hp_apps_t *apps, ag_frame_reader_t *in)
         apr_pool_create(&app->note_pool, p);
         app->note = bytes ? apr_pmemdup(app->note_pool, bytes, app->note_len) : NULL;
         apr_hash_set(apps->apps, &app->id, sizeof app->id, app);
+        find_group(app, app->forks >= 0, 1);
         ag_loop_child(apps->loop, app->pid, on_app_exit, app);
         watch_budget(app);
     }
@@ -575,4 +564,12 @@ void hp_apps_on_exit(hp_apps_t *apps, ag_loop_cb_t cb, void *baton)
 void hp_apps_reaped(hp_apps_t *apps)
 {
     hp_strays_reaped(apps->strays);
+}
+
+int hp_apps_kill_all(hp_apps_t *apps)
+{
+    int children = hp_strays_kill_all();
+
+    hp_budgets_kill_all(apps->budgets, children == 0);
+    return children;
 }

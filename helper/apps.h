@@ -38,5 +38,7 @@ void hp_apps_signal_all(hp_apps_t *apps, uint32_t what);
 void hp_apps_on_exit(hp_apps_t *apps, ag_loop_cb_t cb, void *baton);
 /* A descendant of theirs that came to us has ended. */
 void hp_apps_reaped(hp_apps_t *apps);
+/* At the end: kills all that they and we have left behind; how many children of ours that is. 0: nobody is there any more. */
+int hp_apps_kill_all(hp_apps_t *apps);
 
 #endif

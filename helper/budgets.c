@@ -3,6 +3,8 @@
 #include "helper/birth.h"
 #include "helper/budget.h"
 #include "helper/census.h"
+#include "helper/cgroup.h"
+#include "helper/cgroups.h"
 #include "helper/limits.h"
 #include <apr_hash.h>
 #include <apr_strings.h>
@@ -18,6 +20,8 @@ typedef struct {
     pid_t pid;
     uid_t uid;
     int limit;
+    const char *cgroup; /* that counts its tasks; NULL: they are counted in /proc */
+    apr_uint64_t refused; /* tasks, by its group, so far */
     unsigned long tasks, told;
     apr_time_t told_at; /* that it has reached its limit; 0: never */
 } entry_t;
@@ -25,6 +29,7 @@ typedef struct {
 struct hp_budgets_t {
     apr_pool_t *p, *settings_pool;
     const ag_settings_t *settings;
+    hp_cgroups_t *cgroups;
     apr_hash_t *entries;
     ag_loop_timer_t *timer;
     hp_budgets_cb_t cb;
@@ -45,6 +50,8 @@ static apr_array_header_t *users(const hp_budgets_t *b, apr_pool_t *p)
         entry_t *entry = apr_hash_this_val(hi);
         hp_birth_facts_t facts;
         int known = 0;
+        if (entry->cgroup)
+            continue;
         if (hp_birth_look(&facts, entry->pid) != APR_SUCCESS || facts.uid == (uid_t)-1 || facts.uid == 0)
             continue;
         entry->uid = facts.uid;
@@ -81,9 +88,20 @@ static void adjust(const entry_t *entry, const apr_array_header_t *all)
     }
 }
 
+/* Between two looks it may have been at its limit. */
+static int refused(entry_t *entry)
+{
+    apr_uint64_t before = entry->refused;
+
+    if (entry->cgroup)
+        entry->refused = hp_cgroup_number(entry->cgroup, "pids.events", "max");
+    return entry->refused > before;
+}
+
 static void tell(const hp_budgets_t *b, entry_t *entry, apr_time_t now)
 {
-    int at_limit = entry->tasks >= (unsigned long)entry->limit && (!entry->told_at || now - entry->told_at >= AGAIN);
+    int full = refused(entry) || entry->tasks >= (unsigned long)entry->limit;
+    int at_limit = full && (!entry->told_at || now - entry->told_at >= AGAIN);
 
     if (!at_limit && entry->tasks == entry->told)
         return;
@@ -97,13 +115,16 @@ static void count(void *baton)
 {
     hp_budgets_t *b = baton;
     apr_time_t began = ag_clock_now(), now = ag_loop_now(), took;
-    apr_array_header_t *all;
+    apr_array_header_t *all, *uids;
     apr_pool_t *p;
 
     apr_pool_create(&p, b->p);
-    all = hp_census_take(users(b, p), p);
-    for (apr_hash_index_t *hi = apr_hash_first(p, b->entries); hi; hi = apr_hash_next(hi))
-        ((entry_t *)apr_hash_this_val(hi))->tasks = 0;
+    uids = users(b, p);
+    all = uids->nelts > 0 ? hp_census_take(uids, p) : uids;
+    for (apr_hash_index_t *hi = apr_hash_first(p, b->entries); hi; hi = apr_hash_next(hi)) {
+        entry_t *entry = apr_hash_this_val(hi);
+        entry->tasks = entry->cgroup ? (unsigned long)hp_cgroup_number(entry->cgroup, "pids.current", NULL) : 0;
+    }
     for (int i = 0; i < all->nelts; i++) {
         const hp_census_entry_t *one = &APR_ARRAY_IDX(all, i, hp_census_entry_t);
         entry_t *entry = one->id ? find(b, one->id) : NULL;
@@ -114,7 +135,8 @@ static void count(void *baton)
         entry_t *entry = apr_hash_this_val(hi);
         if (entry->tasks == 0)
             continue; /* a user's that is not known yet */
-        adjust(entry, all);
+        if (!entry->cgroup)
+            adjust(entry, all);
         tell(b, entry, now);
     }
     apr_pool_destroy(p);
@@ -130,6 +152,7 @@ hp_budgets_t *hp_budgets_create(ag_loop_t *loop, hp_budgets_cb_t cb, void *baton
     b->cb = cb;
     b->baton = baton;
     b->entries = apr_hash_make(p);
+    b->cgroups = hp_cgroups_create(loop, p);
     b->timer = ag_loop_timer_create(loop, count, b);
     return b;
 }
@@ -145,20 +168,66 @@ void hp_budgets_settings(hp_budgets_t *b, const void *settings, apr_size_t len)
     b->settings = ag_settings_get(&in);
 }
 
+/* Whoever only works for the application has no limits. */
+static int read_budget(const hp_budgets_t *b, const hp_budgets_new_t *process, hp_budget_t *budget, const hp_spec_t **pspec, apr_pool_t *p)
+{
+    ag_frame_reader_t in;
+    const hp_spec_t *spec;
+
+    ag_frame_open(&in, p, process->spec, process->spec_len);
+    spec = hp_spec_get(&in);
+    if (ag_frame_end(&in) != APR_SUCCESS || spec->errand != HP_SPEC_APP)
+        return 0;
+    hp_budget_make(budget, spec, b->settings);
+    if (budget->tasks > 0 && process->may_fork)
+        budget->tasks += HP_LIMITS_PRELOADER;
+    *pspec = spec;
+    return 1;
+}
+
+const char *hp_budgets_group(hp_budgets_t *b, const hp_budgets_new_t *process, int found, apr_pool_t *p)
+{
+    hp_cgroups_wish_t wish = {.id = process->id};
+    const char *group = NULL;
+    const hp_spec_t *spec;
+    apr_pool_t *ptemp;
+
+    apr_pool_create(&ptemp, p);
+    if (read_budget(b, process, &wish.budget, &spec, ptemp)) {
+        wish.app = spec->group;
+        group = hp_cgroups_make(b->cgroups, &wish, found, p);
+    }
+    apr_pool_destroy(ptemp);
+    return group;
+}
+
+unsigned hp_budgets_held(const hp_budgets_t *b, const char *cgroup)
+{
+    return cgroup ? hp_cgroups_held(b->cgroups) : 0;
+}
+
+void hp_budgets_leave(hp_budgets_t *b, const char *cgroup)
+{
+    hp_cgroups_leave(b->cgroups, cgroup);
+}
+
+void hp_budgets_kill_all(hp_budgets_t *b, int last)
+{
+    hp_cgroups_kill(b->cgroups);
+    if (last)
+        hp_cgroups_remove(b->cgroups);
+}
+
 void hp_budgets_add(hp_budgets_t *b, const hp_budgets_new_t *process)
 {
+    unsigned held = hp_budgets_held(b, process->cgroup);
     hp_budget_t budget = {0};
-    ag_frame_reader_t in;
-    apr_pool_t *p;
     const hp_spec_t *spec;
+    apr_pool_t *p;
     entry_t *entry;
 
     apr_pool_create(&p, b->p);
-    ag_frame_open(&in, p, process->spec, process->spec_len);
-    spec = hp_spec_get(&in);
-    if (ag_frame_end(&in) == APR_SUCCESS && spec->errand == HP_SPEC_APP)
-        hp_budget_make(&budget, spec, b->settings);
-    if (process->forked && budget.weight > 0)
+    if (read_budget(b, process, &budget, &spec, p) && process->forked && !(held & HP_CGROUP_CPU))
         hp_limits_session(process->pid, budget.weight);
     if (budget.tasks == 0) {
         apr_pool_destroy(p);
@@ -168,7 +237,8 @@ void hp_budgets_add(hp_budgets_t *b, const hp_budgets_new_t *process)
     entry->id = process->id;
     entry->p = p;
     entry->pid = process->pid;
-    entry->limit = budget.tasks + (process->may_fork ? HP_LIMITS_PRELOADER : 0);
+    entry->limit = budget.tasks;
+    entry->cgroup = held & HP_CGROUP_PIDS ? apr_pstrdup(p, process->cgroup) : NULL;
     apr_hash_set(b->entries, &entry->id, sizeof entry->id, entry);
     if (!ag_loop_timer_active(b->timer))
         ag_loop_timer_start(b->timer, INTERVAL);

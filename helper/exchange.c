@@ -1,5 +1,6 @@
 #include "helper/exchange.h"
 #include "apr-glue/log.h"
+#include "helper/wear.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,6 +219,8 @@ void hp_exchange_fail(hp_exchange_t *r, const char *sentence, int unreachable)
     long pid = r->process ? (long)r->process->pid : 0;
     char text[256];
 
+    if (r->process)
+        hp_wear_killed(r->process);
     if (r->process && r->process->doom)
         sentence = r->process->doom;
     if (r->overdue || r->delivered) {

@@ -1,5 +1,6 @@
 #include "helper/limits.h"
 #include "helper/census.h"
+#include "helper/cgroup.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -52,7 +53,7 @@ static void limit_tasks(const hp_budget_t *budget, const hp_limits_who_t *who)
     int tasks = budget->tasks + (who->may_fork ? HP_LIMITS_PRELOADER : 0);
     struct rlimit wish;
 
-    if (budget->tasks == 0)
+    if (budget->tasks == 0 || (who->held & HP_CGROUP_PIDS))
         return;
     wish.rlim_cur = wish.rlim_max = hp_budget_nproc(hp_census_user(who->uid), 0, tasks);
     setrlimit(RLIMIT_NPROC, &wish);
@@ -67,6 +68,8 @@ void hp_limits_apply(const hp_budget_t *budget, const hp_limits_who_t *who)
     write_number("/proc/self/oom_score_adj", 0);
     limit_files(b);
     limit_tasks(b, who);
+    if (who->held & HP_CGROUP_CPU)
+        return;
     if (b->weight != 100)
         setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + hp_budget_nice(b->weight)); /* whoever started Apache may have been nice */
     hp_limits_session(getpid(), b->weight);

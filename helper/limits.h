@@ -10,6 +10,7 @@ typedef struct {
     uid_t uid;     /* that it will have */
     int may_fork;  /* it may become a preloader */
     int servant;   /* it is not the application, but works for it: none of its limits hold */
+    unsigned held; /* by its control group: those limits need no others; bits of cgroup.h */
 } hp_limits_who_t;
 
 /* With root's rights still, where there are any. What cannot be had is left: an application with a lower limit than wished is better than none. */

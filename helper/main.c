@@ -27,8 +27,8 @@ int main(int argc, char **argv)
         ag_log_set_role("passenger-looker");
         return hp_looker_run();
     }
-    if (strcmp(role, "prepare") == 0 && argc == 4)
-        return hp_prepare_run(argv[2], argv[3]);
+    if (strcmp(role, "prepare") == 0 && (argc == 4 || argc == 5)) /* a watchdog of an earlier version may ask */
+        return hp_prepare_run(argv[2], argv[3], argc == 5 ? argv[4] : "0");
     if (strcmp(role, "--version") == 0) {
         printf("mod_passenger " AG_VERSION " (build %s)\n", ag_build_id());
         return 0;

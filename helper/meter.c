@@ -1,4 +1,5 @@
 #include "helper/meter.h"
+#include "helper/cgroup.h"
 #include "helper/usage.h"
 
 #define LEAST  (apr_time_from_sec(1) / 2) /* processor time is counted in ticks of 10 ms */
@@ -13,7 +14,7 @@ void hp_meter_read(hp_process_t *process, int limited)
         return;
     process->rss = usage.rss;
     process->vmsize = usage.vmsize;
-    process->memory = usage.rss + (limited ? hp_usage_below(process->pid) : 0);
+    process->memory = !limited ? usage.rss : process->cgroup ? hp_cgroup_memory(process->cgroup) : usage.rss + hp_usage_below(process->pid);
     if (process->measured_at && since < LEAST)
         return;
     process->cpu = process->measured_at ? (unsigned)((usage.cpu - process->cpu_time) * 100 / since) : 0;

@@ -264,10 +264,12 @@ static void process_news(hp_process_t *process, uint32_t type, ag_frame_reader_t
         return;
     }
     value = ag_frame_get_u32(in);
-    if (type == HP_MSG_SPAWNED)
+    if (type == HP_MSG_SPAWNED) {
         hp_process_spawned(process, (pid_t)value, fds);
-    else
-        hp_process_exited(process, (int)value);
+        return;
+    }
+    hp_wear_killed(process);
+    hp_process_exited(process, (int)value);
 }
 
 static void stated(hp_pool_t *pool, ag_frame_reader_t *in)
@@ -307,6 +309,11 @@ int hp_pool_news(hp_pool_t *pool, uint32_t type, ag_frame_reader_t *in, const in
         } else if (process) {
             process_news(process, type, in, fds);
         }
+        return 1;
+    case HP_MSG_CGROUP:
+        process = hp_process_find(pool->ctx, ag_frame_get_u64(in));
+        if (process)
+            process->cgroup = apr_pstrdup(process->p, ag_frame_get_str(in));
         return 1;
     case HP_MSG_BUDGET:
         process = hp_process_find(pool->ctx, ag_frame_get_u64(in));

@@ -51,6 +51,7 @@ typedef struct {
     hp_hints_found_t interpreter; /* all zero: there is none */
     int switched; /* from root to that user */
     const char *folder;
+    unsigned held;
     ag_appfile_t file;
     apr_status_t file_rv;
     const char *file_reason;
@@ -281,7 +282,8 @@ static const char *login_shell(const prepare_t *w)
 
 static void limits(const prepare_t *w)
 {
-    const hp_limits_who_t who = {.uid = w->user.uid, .may_fork = fcntl(FORKS_FD, F_GETFD) >= 0, .servant = w->spec->errand != HP_SPEC_APP};
+    const hp_limits_who_t who = {.uid = w->user.uid, .may_fork = fcntl(FORKS_FD, F_GETFD) >= 0, .servant = w->spec->errand != HP_SPEC_APP,
+                                   .held = w->held};
     hp_budget_t budget;
 
     hp_budget_make(&budget, w->spec, w->settings);
@@ -515,9 +517,9 @@ static __attribute__((noreturn)) void open_files(const prepare_t *w)
     hp_porter_run(&places);
 }
 
-int hp_prepare_run(const char *folder, const char *gid)
+int hp_prepare_run(const char *folder, const char *gid, const char *held)
 {
-    prepare_t w = {.folder = folder};
+    prepare_t w = {.folder = folder, .held = (unsigned)strtoul(held, NULL, 10)};
 
     ag_child_close_from(LAST_FD + 1);
     umask(022);

@@ -92,6 +92,8 @@ static const char *why(const hp_process_t *process, const int *pstatus)
                               .words_cut = process->words.len + HP_OUTPUT_LINE > HP_OUTPUT_KEEP, .asked = process->stack_at != 0,
                               .stacks = process->stacks};
 
+    if (process->doom)
+        return process->doom;
     /* Who dies of the question where it is has had its time. */
     return pstatus && !process->stack_at ? hp_cause_of_end(&facts, *pstatus, process->p)
                                          : hp_cause_of_timeout(&facts, process->spec->options->start_timeout, process->p);

@@ -69,6 +69,7 @@ struct hp_process_t {
     int ended, crashed; /* reaped, what it still says changes nothing; and nobody had asked it to end */
     int counted_starting; /* the group counts it among those that start */
     int suspect; /* it took no connection: it has ended, or is ended soon */
+    const char *cgroup; /* folder of its control group; NULL: none */
     const char *doom; /* why it was killed, for the requests that end with it; NULL: they know no more than that */
     int worn, stuck; /* to be replaced: it has served enough, or grown too large; a request in it will never be answered */
     hp_process_oob_t oob;
@@ -121,8 +122,7 @@ hp_process_t *hp_process_find(hp_context_t *ctx, uint64_t id);
 void hp_process_spawned(hp_process_t *process, pid_t pid, const int fds[HP_MSG_FDS]);
 void hp_process_refused(hp_process_t *process, const char *sentence);
 void hp_process_exited(hp_process_t *process, int status);
-/* 1 if it can take one more request now. */
-int hp_process_free(const hp_process_t *process);
+int hp_process_free(const hp_process_t *process); /* it can take one more request now */
 /* Brackets one request. */
 void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
 void hp_process_end(hp_process_t *process, hp_process_work_t *work);

@@ -12,7 +12,6 @@
 #include "helper/prestart.h"
 #include "helper/pulse.h"
 #include "helper/rights.h"
-#include "helper/strays.h"
 #include "helper/upgrade.h"
 #include "helper/ward.h"
 #include <apr_strings.h>
@@ -127,7 +126,7 @@ static void send_fd(hp_watchdog_t *w, uint32_t type, int fd)
 /* Who is ended may have had children, which are ours then; so until there is nobody. */
 static void leave(hp_watchdog_t *w)
 {
-    if (hp_strays_kill_all() > 0 && ag_loop_now() < w->leave_by) {
+    if (hp_apps_kill_all(w->apps) > 0 && ag_loop_now() < w->leave_by) {
         ag_loop_timer_start(w->stop_timer, LEAVE_LOOK);
         return;
     }

@@ -1,6 +1,7 @@
 #include "helper/wear.h"
 #include "apr-glue/log.h"
 #include "helper/budget.h"
+#include "helper/cgroup.h"
 #include "helper/meter.h"
 #include <apr_strings.h>
 
@@ -47,6 +48,28 @@ void hp_wear_look(hp_process_t *process, const ag_options_t *options, const char
     process->doom = apr_psprintf(process->p, "app.memory_hard: it used %lu MB, more than PassengerHardMemoryLimit %d",
                                  (unsigned long)(process->memory >> 20), budget.memory);
     hp_process_kill(process);
+}
+
+void hp_wear_killed(hp_process_t *process)
+{
+    const hp_process_work_t *work = TAILQ_FIRST(&process->work);
+    hp_cgroup_death_t death = process->cgroup && !process->doom ? hp_cgroup_death(process->cgroup) : HP_CGROUP_ALIVE;
+    unsigned long used;
+    hp_budget_t budget;
+
+    if (death == HP_CGROUP_ALIVE)
+        return;
+    used = (unsigned long)(hp_cgroup_number(process->cgroup, "memory.peak", NULL) >> 20); /* Linux 5.19 */
+    hp_budget_make(&budget, process->spec, process->ctx->settings);
+    if (death == HP_CGROUP_OWN_LIMIT)
+        process->doom = apr_psprintf(process->p, "app.memory_hard: it used %lu MB and needed more, which PassengerHardMemoryLimit %d forbids",
+                                     used ? used : (unsigned long)budget.memory, budget.memory);
+    else
+        process->doom = apr_psprintf(process->p, "app.memory_short: the memory of the machine, or of Apache's control group, ran out while it used "
+                                     "%lu MB", used);
+    ag_log(AG_LOG_ERROR, "PSG2603", "%s; the kernel killed process %ld of %s in %s %s, inflight=%d", process->doom, (long)process->pid,
+           process->spec->group, work ? hp_process_work_value(work, "REQUEST_METHOD") : "no",
+           work ? hp_process_work_value(work, "REQUEST_URI") : "request", process->in_flight);
 }
 
 void hp_wear_tasks(const hp_process_t *process)

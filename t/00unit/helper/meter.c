@@ -1,5 +1,6 @@
 #include "helper/meter.c"
 #include "t/lib/tap.h"
+#include <string.h>
 
 apr_time_t ag_loop_now(void)
 {
@@ -15,6 +16,11 @@ apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
 apr_uint64_t hp_usage_below(pid_t pid)
 {
     return (apr_uint64_t)pid * 1000;
+}
+
+apr_uint64_t hp_cgroup_memory(const char *group)
+{
+    return (apr_uint64_t)strlen(group);
 }
 
 int main(void)
@@ -48,5 +54,8 @@ int main(void)
     is_int((long)process.memory, 7 + 3000, "what it has started counts");
     hp_meter_read(&process, 0);
     is_int((long)process.memory, 7, "... if there is a limit");
+    process.cgroup = "/four";
+    hp_meter_read(&process, 1);
+    is_int((long)process.memory, 5, "... as its control group says, where it has one");
     return done_testing();
 }
