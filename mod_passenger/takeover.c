@@ -177,7 +177,7 @@ static int fixups(request_rec *r)
         return HTTP_SERVICE_UNAVAILABLE;
     rc = mp_map_find(child_of(r)->found, r, &app);
     if (rc != OK)
-        return rc;
+        return rc == DECLINED && mp_longname_is(r) ? HTTP_FORBIDDEN : rc;
     if (plain && !mp_map_is_startup(r, app))
         return DECLINED;
     page = plain ? NULL : cached_page(r);
@@ -229,18 +229,11 @@ static int take_early(request_rec *r)
     return OK;
 }
 
-/* A name that is too long for a file is refused by httpd before anybody was asked. */
+/* A name that is too long for a file is refused by httpd before anybody was asked. Here it is not known yet whose it is: the sections of locations
+ * take part after this, so fixups() refuses what is nobody's. */
 static int walk_long_name(request_rec *r)
 {
-    const mp_map_app_t *app;
-    int rc;
-
-    if (!child_of(r) || !mp_longname_is(r))
-        return DECLINED;
-    rc = mp_longname_walk(r);
-    if (rc == OK)
-        rc = mp_map_find(child_of(r)->found, r, &app);
-    return rc == DECLINED ? HTTP_FORBIDDEN : rc;
+    return child_of(r) && mp_longname_is(r) ? mp_longname_walk(r) : DECLINED;
 }
 
 static int handler(request_rec *r)

@@ -114,6 +114,11 @@ SecRule ARGS "\@contains evil" "id:1,phase:2,deny,status:406"
 <Location /readonly>
     AllowMethods GET HEAD
 </Location>
+Alias /mount $app/public/list
+<Location /mount>
+    PassengerBaseURI /mount
+    PassengerAppRoot $app
+</Location>
 <Location /list>
     Options +Indexes
 </Location>
@@ -221,7 +226,7 @@ sub plain_requests {
         ['/list/', 'noindex', PATH_INFO => '/list/'], ['/proxied/no', 'localhost', PATH_INFO => '/proxied/no'], ['/x', 'localhost', HTTP_X_TOLD => 'no-more'],
         ['/a%2Fb%20c', 'undecoded', REQUEST_URI => '/a%2Fb%20c', PATH_INFO => '/a%2Fb c'],
         map({ ["$_?q", 'localhost', PATH_INFO => $_, REQUEST_URI => "$_?q"] } "/$long", "/$long/x", "/list/$long", "/a/$long", '/' . 'l' x 255, '/' . 'l' x 3000),
-        ["/~home/$long", 'localhost', SCRIPT_NAME => '/~home', PATH_INFO => "/$long"],
+        map({ ["$_/$long", 'localhost', SCRIPT_NAME => $_, PATH_INFO => "/$long"] } '/~home', '/mount'),
         ['/?special', 'localhost', SPECIAL => 'yes'], ['/multi/none', 'localhost', PATH_INFO => '/multi/none'], ['/by-handler2', 'localhost', PATH_INFO => '/by-handler2'],
     );
     for my $row (@table) {
@@ -244,7 +249,7 @@ sub others_win {
         ['/by-handler', 200, qr/as it is/], ['/proxied', 200, qr/^static$/m], ['/p2', 200, qr/^static$/m], ['/aliased/one.txt', 200, qr/^one$/], ['/old', 302, undef],
         ['/dir/', 200, qr/index of dir/], ['/dir', 301, undef], ['/server-status?auto', 200, qr/^Total Accesses|ServerUptime/m], ['/page', 200, qr/in English/],
         ['/multi/page', 200, qr/multi/], ['/page.html', 200, qr/in English/], ['/list/plain', 404, undef], ['/ssi.shtml', 200, qr/\[\{.*"QUERY_STRING": "x=1".*\}\]\[static/s],
-        ['/~home/here.txt', 200, qr/at home/], ['/none?switched-off', 404, undef], ['/forbidden', 403, undef],
+        ['/~home/here.txt', 200, qr/at home/], ['/none?switched-off', 404, undef], ['/' . 'l' x 300 . '?switched-off', 403, undef], ['/forbidden', 403, undef],
     );
     for my $row (@table) {
         my ($path, $status, $body) = @$row;
@@ -382,7 +387,7 @@ sub requests {
     return (
         map({ "GET $_" } qw(/ /static.txt /none /none/x /dir /dir/ /list /list/ /list/one.txt /page /page.html /page.html.en /ssi.shtml /index.asis /ht/blog/x /ht/file
             /ht/app/1 /ht/none /denied/x.txt /large.bin /.env /.hidden/x /.htaccess /ht/.htaccess /passenger.txt /package.json /node_modules/x.js /a%25b.txt /a%2fb /%2e%2e/x
-            /../x //static.txt /./static.txt /static.txt/x /static.txt/ /members/x /old /list/?C=M;O=D /?x /restart.txt /app.jsx /%00 /%zz http://localhost/static.txt), '/' . 'l' x 300, '/list/' . 'l' x 256),
+            /../x //static.txt /./static.txt /static.txt/x /static.txt/ /members/x /old /list/?C=M;O=D /?x /restart.txt /app.jsx /%00 /%zz http://localhost/static.txt)),
         'HEAD /static.txt', 'HEAD /none', 'HEAD /dir', 'OPTIONS /static.txt', 'OPTIONS *', 'OPTIONS /none', 'TRACE /static.txt', 'DELETE /static.txt', 'BREW /static.txt', 'PUT /x',
         "GET /static.txt HTTP/1.0\r\n\r\n", "GET /static.txt HTTP/1.1\r\nConnection: close\r\n\r\n", "GET /static.txt HTTP/1.1\r\n${head}Range: bytes=0-2\r\n\r\n",
         "GET /static.txt HTTP/1.1\r\n${head}Range: bytes=100-\r\n\r\n", "GET /static.txt HTTP/1.1\r\n${head}Accept-Encoding: gzip\r\n\r\n",
