@@ -141,12 +141,11 @@ static void say_process(out_t *out, const json_t *process, apr_int64_t generatio
         say(out, "    (runs the code from before the last restart)\n");
 }
 
-/* No list item: scripts count those. */
+/* Neither "PID:" nor "Memory:" is said: scripts count what has them, and add them up. */
 static void say_preloader(out_t *out, const json_t *preloader)
 {
-    say(out, "  Preloader PID: %-5" APR_INT64_T_FMT "   Memory: %s   Uptime: %s%s\n", number(preloader, "pid"),
-        quantity(number(preloader, "rss") >> 20, "M", out->p), hp_render_duration(real(preloader, "uptime"), out->p),
-        strcmp(text(preloader, "state"), "starting") == 0 ? "   Starting..." : "");
+    say(out, "  (preloader %" APR_INT64_T_FMT ": %" APR_INT64_T_FMT "M, up %s%s)\n", number(preloader, "pid"), number(preloader, "rss") >> 20,
+        hp_render_duration(real(preloader, "uptime"), out->p), strcmp(text(preloader, "state"), "starting") == 0 ? ", starting..." : "");
 }
 
 static void say_failure(out_t *out, const json_t *group, const json_t *failure)

@@ -132,7 +132,7 @@ sub share {
     is $generation, 1, 'PASSENGER_GENERATION';
     my %fds = map { $_ => join ' ', map { s/\d{3,}/N/r } sort(Proc::fds($_)) } ready($h);
     unlike $fds{$_}, qr/eventpoll/, "no descriptor of the preloader in $_" for keys %fds;
-    like ask($h, '/pool.txt'), qr/^Processes     : 4\n.*^  Preloader PID: $preloader\b/ms, 'passenger-status';
+    like ask($h, '/pool.txt'), qr/^Processes     : 4\n.*^  \(preloader $preloader: \d+M, up \d/ms, 'passenger-status';
     like ask($h, '/pool.xml'), qr{<process_count>4</process_count>.*<preloader><pid>$preloader</pid>}s, '... and XML';
     my %random = map { my $a = answer($h, $language eq 'python' ? '__import__("random").random()' : 'rand'); ($a->[5] => 1) } 1 .. 40;
     cmp_ok scalar(keys %random), '==', 40, 'no two random numbers are the same';

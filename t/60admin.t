@@ -544,6 +544,7 @@ sub tools {
     # api-call
     my ($code, $out) = tool($h, 'root', ['config', 'api-call', 'GET', '/ping.json', '--show-headers']);
     like $out, qr{^HTTP/1\.1 200 OK\r\n.*\r\n\r\n\{"status":"ok"\}\n\z}s, 'api-call';
+    is((tool($h, 'root', ['config', 'api-call', '-a', 'core', 'GET', '/ping.json']))[1], "{\"status\":\"ok\"}\n", '... of the core');
     is((tool($h, 'root', ['config', 'api-call', 'GET', '/nothing']))[0], 2, '... of what is not there');
     is((tool($h, 'root', ['config', 'api-call', '--ignore-response-code', 'GET', '/nothing']))[0], 0, '... on purpose');
     spew("$h->{root}/body", encode_json({ name => 'nothing' }));
@@ -554,7 +555,7 @@ sub tools {
     spew("$h->{root}/body", 'x' x 500_000);
     (undef, $out) = tool($h, 'root', ['config', 'api-call', 'POST', '/pool/restart_app_group.json', '-f', "$h->{root}/body"]);
     like $out, qr/"error"/, '... and a body that is too long has an answer';
-    is((tool($h, 'root', ['config', 'api-call', @$_]))[0], 1, '... not: ' . join ' ', map { s/[^ -~]/?/gr } @$_) for ['GET'], ['GET', 'x'], ["GET / HTTP/1.1\r\nX: y", '/'], ['GET', "/\r\nX: y"], ['GET', '/', '-f', '/nowhere'];
+    is((tool($h, 'root', ['config', 'api-call', @$_]))[0], 1, '... not: ' . join ' ', map { s/[^ -~]/?/gr } @$_) for ['GET'], ['GET', 'x'], [qw(-a watchdog GET /ping.json)], ["GET / HTTP/1.1\r\nX: y", '/'], ['GET', "/\r\nX: y"], ['GET', '/', '-f', '/nowhere'];
 
     # The rest.
     is((tool($h, 'root', ['config', 'nonsense']))[0], 1, 'no such command');

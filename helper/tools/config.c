@@ -124,6 +124,7 @@ static const char call_usage[] =
     "  -i, --data-stdin             the body is read from stdin\n"
     "  -f, --data-file FILE         ... from a file\n"
     "  -S, --socket PATH            asks at this socket\n"
+    "  -a, --agent core             accepted: only the core answers\n"
     "      --instance NAME          which instance, if several run\n"
     "      --show-headers           the head of the answer too\n"
     "      --ignore-response-code   exit code 0 for any answer\n"
@@ -171,10 +172,11 @@ static int plain(const char *text)
 
 static int call(const hp_client_t *client, int argc, const char **argv)
 {
-    const char *data = NULL, *file = NULL, *socket = NULL, *name = NULL;
+    const char *data = NULL, *file = NULL, *socket = NULL, *name = NULL, *agent = "core";
     int from_stdin = 0, headers = 0, any_code = 0, count, code;
     const hp_client_option_t options[] = {
         {"data", 'd', &data, NULL}, {"data-stdin", 'i', NULL, &from_stdin}, {"data-file", 'f', &file, NULL}, {"socket", 'S', &socket, NULL},
+        {"agent", 'a', &agent, NULL},
         {"instance", 0, &name, NULL}, {"show-headers", 0, NULL, &headers}, {"ignore-response-code", 0, NULL, &any_code}, {NULL, 0, NULL, NULL}};
     const hp_client_instance_t *instance;
     hp_client_request_t request = {0};
@@ -184,6 +186,8 @@ static int call(const hp_client_t *client, int argc, const char **argv)
         return argc;
     if (argc != 2 || !plain(argv[0]) || !plain(argv[1]) || argv[1][0] != '/')
         return hp_client_fail(client, HP_CLIENT_FAILED, "api-call wants a method and a path: passenger-config api-call GET /pool.json");
+    if (strcmp(agent, "core") != 0)
+        return hp_client_fail(client, HP_CLIENT_FAILED, "only the core answers, not \"%s\"", agent);
     request.method = argv[0];
     request.path = argv[1];
     code = take_body(client, data, file, from_stdin, &request);
