@@ -339,6 +339,7 @@ sub unnoticed {
         system 'mkdir', '-p', $folder;
         spew("$docs->{root}/htdocs/$name", $file{$name});
     }
+    system('find', "$docs->{root}/htdocs", '-exec', 'touch', '-d', '@1000000000', '{}', '+') == 0 or die 'touch'; # what is of this second has a weak ETag
     my @requests = map { my $line = $_; $line =~ /\n/ ? $line : "$line HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" } requests();
     cmp_ok scalar(@requests), '>=', 40, "$mpm: many requests";
     my @answers;
