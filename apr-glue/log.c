@@ -165,19 +165,13 @@ static void write_line(ag_log_level_t level, const char *line, apr_size_t len)
         ag_log(AG_LOG_WARN, "PSG0800", "log.lost: %lu lines before this one could not be written", missing);
 }
 
-void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
+static void AG_PRINTF(4, 0) say(const char *request, ag_log_level_t level, const char *tag, const char *fmt, va_list args)
 {
     char text[AG_RECORD_LINE], line[AG_RECORD_LINE];
-    ag_record_t record = {.role = role, .level = level, .tag = tag, .text = text};
+    ag_record_t record = {.role = role, .level = level, .tag = tag, .request = request, .text = text};
     apr_size_t len, taken;
-    va_list args;
-    int n;
+    int n = vsnprintf(text, TEXT_MAX, fmt, args);
 
-    if (level > max_level)
-        return;
-    va_start(args, fmt);
-    n = vsnprintf(text, TEXT_MAX, fmt, args);
-    va_end(args);
     if (n < 0)
         return;
     record.len = n < TEXT_MAX ? (apr_size_t)n : TEXT_MAX - 1;
@@ -195,6 +189,28 @@ void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
     record.pid = (long)getpid();
     len = json ? ag_record_json(line, line_size, &record, &taken) : ag_record_text(line, line_size, &record, &taken);
     write_line(level, line, len);
+}
+
+void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...)
+{
+    va_list args;
+
+    if (level > max_level)
+        return;
+    va_start(args, fmt);
+    say(NULL, level, tag, fmt, args);
+    va_end(args);
+}
+
+void ag_log_about(const char *request, ag_log_level_t level, const char *tag, const char *fmt, ...)
+{
+    va_list args;
+
+    if (level > max_level)
+        return;
+    va_start(args, fmt);
+    say(request, level, tag, fmt, args);
+    va_end(args);
 }
 
 void ag_log_write(const char *line, apr_size_t len)

@@ -12,6 +12,9 @@ typedef void (*ag_log_sink_t)(void *baton, ag_log_level_t level, const char *lin
  * that nobody empties is waited for once and a little, then its lines are lost and counted. */
 void ag_log(ag_log_level_t level, const char *tag, const char *fmt, ...) AG_PRINTF(3, 4);
 
+/* The same about one request: `request` is its id, whatever bytes a client may have chosen, or NULL if it has none. */
+void ag_log_about(const char *request, ag_log_level_t level, const char *tag, const char *fmt, ...) AG_PRINTF(4, 5);
+
 /* Makes `fd` the log: this process's descriptors 1 and 2. It is closed. Whoever shares the file goes on blocking on it; we do not (ag_log). */
 void ag_log_take(int fd);
 /* The same for one that another process of ours has taken so already. */

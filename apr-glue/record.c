@@ -6,6 +6,7 @@
 
 #define TAIL      24 /* bytes kept free for what ends an object */
 #define NAME_MAX_LEN 256 /* bytes of an application's name: a path, usually */
+#define REQUEST_MAX_LEN 128 /* of a request's id */
 
 static const char *const levels[] = {[AG_LOG_CRIT] = "crit", [AG_LOG_ERROR] = "error", [AG_LOG_WARN] = "warn", [AG_LOG_NOTICE] = "notice",
                                      [AG_LOG_INFO] = "info", [AG_LOG_DEBUG] = "debug", [AG_LOG_TRACE] = "trace1"};
@@ -119,6 +120,11 @@ apr_size_t ag_record_text(char *out, apr_size_t size, const ag_record_t *record,
         put(&t, from->stream);
         put_number(&t, "] App ", from->pid, " output: ");
     }
+    if (record->request) {
+        put(&t, "[request ");
+        escape(&t, record->request, strnlen(record->request, REQUEST_MAX_LEN), 1);
+        put(&t, "] ");
+    }
     if (record->tag) {
         put(&t, record->tag);
         put(&t, ": ");
@@ -203,6 +209,8 @@ apr_size_t ag_record_json(char *out, apr_size_t size, const ag_record_t *record,
         put(&t, record->role);
         put_number(&t, "\",\"pid\":", record->pid, ",\"tag\":\"");
         put(&t, record->tag ? record->tag : "");
+        if (record->request)
+            put_string(&t, "\",\"request\":\"", record->request, strnlen(record->request, REQUEST_MAX_LEN));
     }
     *ptaken = put_string(&t, "\",\"message\":\"", record->text, record->len);
     t.size = size - 1;

@@ -41,6 +41,7 @@ typedef struct {
     long pid;                         /* its number */
     ag_log_level_t level;
     const char *tag;                  /* "PSG0101", or NULL */
+    const char *request;              /* id of the one that it is about, or NULL */
     const ag_record_origin_t *output; /* NULL: it is a message of ours */
     const char *text;                 /* any bytes */
     apr_size_t len;

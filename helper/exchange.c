@@ -52,6 +52,11 @@ void hp_exchange_destroy(hp_exchange_t *r)
     free(r);
 }
 
+const char *hp_exchange_id(const hp_exchange_t *r)
+{
+    return hp_head_id(r->waiter.work.pairs, r->waiter.work.pairs_len);
+}
+
 void hp_exchange_tell(hp_exchange_t *r)
 {
     if (!r->conn || !hp_conn_asks(r->conn))
@@ -100,9 +105,10 @@ static void tell_late(hp_exchange_t *r, const char *whose)
 
     snprintf(sentence, sizeof sentence, "The request was not answered within %d seconds (PassengerMaxRequestTime).", r->limit);
     report = hp_report_create(r->ctx->p, 504, "The application did not answer in time", sentence, "");
-    ag_log(AG_LOG_ERROR, "PSG0158", "request.timeout: %s: process %ld of %s, %ld s (PassengerMaxRequestTime)%s%s (error id %s)",
-           hp_head_line(r->waiter.work.pairs, r->waiter.work.pairs_len, report->p), (long)r->process->pid, r->process->spec->app_root,
-           (long)apr_time_sec(took), whose, r->begun && r->conn ? "; the response was cut" : "", report->id);
+    ag_log_about(hp_exchange_id(r), AG_LOG_ERROR, "PSG0158",
+                 "request.timeout: %s: process %ld of %s, %ld s (PassengerMaxRequestTime)%s%s (error id %s)",
+                 hp_head_line(r->waiter.work.pairs, r->waiter.work.pairs_len, report->p), (long)r->process->pid, r->process->spec->app_root,
+                 (long)apr_time_sec(took), whose, r->begun && r->conn ? "; the response was cut" : "", report->id);
     if (r->begun && r->conn) {
         hp_exchange_tell(r);
         hp_conn_break(r->conn);
@@ -209,7 +215,7 @@ void hp_exchange_error(hp_exchange_t *r, int status, const char *title, const ch
 
     if (status == 503)
         report->retry_after = 5;
-    ag_log(AG_LOG_ERROR, "PSG0150", "request.failed: %s: %s (error id %s)", hp_group_name(r->group), sentence, report->id);
+    ag_log_about(hp_exchange_id(r), AG_LOG_ERROR, "PSG0150", "request.failed: %s: %s (error id %s)", hp_group_name(r->group), sentence, report->id);
     hp_exchange_answer(r, report, 0);
     hp_report_destroy(&report);
 }
@@ -233,8 +239,8 @@ void hp_exchange_fail(hp_exchange_t *r, const char *sentence, int unreachable)
         hp_exchange_error(r, 502, "The application did not answer properly", text);
         return;
     }
-    ag_log(AG_LOG_ERROR, "PSG0156", "request.failed: %s: process %ld: %s%s", hp_group_name(r->group), pid, sentence,
-           r->conn ? "; the response was cut" : "; nobody waited for it");
+    ag_log_about(hp_exchange_id(r), AG_LOG_ERROR, "PSG0156", "request.failed: %s: process %ld: %s%s", hp_group_name(r->group), pid, sentence,
+                 r->conn ? "; the response was cut" : "; nobody waited for it");
     r->state = HP_EXCHANGE_OVER;
     hp_exchange_tell(r);
     if (r->conn)
@@ -247,8 +253,8 @@ void hp_exchange_complete(hp_exchange_t *r, apr_size_t surplus)
     int sent = hp_exchange_sent(r);
 
     if (surplus > 0 && !r->delivered)
-        ag_log(AG_LOG_WARN, "PSG0151", "app.protocol: process %ld of %s sent %lu bytes more than its response has", (long)r->process->pid,
-               hp_group_name(r->group), (unsigned long)surplus);
+        ag_log_about(hp_exchange_id(r), AG_LOG_WARN, "PSG0151", "app.protocol: process %ld of %s sent %lu bytes more than its response has",
+                     (long)r->process->pid, hp_group_name(r->group), (unsigned long)surplus);
     r->state = HP_EXCHANGE_OVER;
     /* The client first: what follows may take the loop's time. */
     if (r->conn)

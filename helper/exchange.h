@@ -102,6 +102,8 @@ int hp_exchange_again(hp_exchange_t *r, int unreachable) AG_MUST_CHECK;
 /* Lets go of the process. A request may come and be served inside. */
 void hp_exchange_leave(hp_exchange_t *r, int keep_link, int broken);
 
+/* Its id for log lines, or NULL. */
+const char *hp_exchange_id(const hp_exchange_t *r);
 /* Tells whoever logs the request how far it has come; before anything of its response is written. Cheap where nobody asks. */
 void hp_exchange_tell(hp_exchange_t *r);
 

@@ -118,6 +118,13 @@ const char *hp_head_pair(const char *pairs, apr_size_t len, const char *name)
     return NULL;
 }
 
+const char *hp_head_id(const char *pairs, apr_size_t len)
+{
+    const char *id = pairs ? hp_head_pair(pairs, len, "UNIQUE_ID") : NULL;
+
+    return id || !pairs ? id : hp_head_pair(pairs, len, "HTTP_X_REQUEST_ID");
+}
+
 const char *hp_head_line(const char *pairs, apr_size_t len, apr_pool_t *p)
 {
     const char *method = hp_head_pair(pairs, len, "REQUEST_METHOD"), *uri = hp_head_pair(pairs, len, "REQUEST_URI");

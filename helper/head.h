@@ -23,6 +23,8 @@ apr_status_t hp_head_parse(hp_head_t *head, const char *pairs, apr_size_t len) A
 
 /* The value of the first pair of this name in what hp_head_parse has approved; NULL without one. */
 const char *hp_head_pair(const char *pairs, apr_size_t len, const char *name);
+/* What its logs elsewhere call the request: Apache's own id (mod_unique_id's UNIQUE_ID), else the one that came with it (X-Request-Id), else NULL. */
+const char *hp_head_id(const char *pairs, apr_size_t len);
 /* "GET http://host/uri", as the pairs say it, in pool p. */
 const char *hp_head_line(const char *pairs, apr_size_t len, apr_pool_t *p);
 

@@ -327,8 +327,8 @@ static int take_head(hp_exchange_t *r, const char *data, apr_size_t len)
         return 0;
     }
     if (rv != APR_SUCCESS) {
-        ag_log(AG_LOG_ERROR, "PSG0152", "app.protocol: %s: %s; it begins with: %.64s", hp_group_name(r->group), reason,
-               apr_pstrmemdup(r->process->p, data, len < 64 ? len : 64));
+        ag_log_about(hp_exchange_id(r), AG_LOG_ERROR, "PSG0152", "app.protocol: %s: %s; it begins with: %.64s", hp_group_name(r->group), reason,
+                     apr_pstrmemdup(r->process->p, data, len < 64 ? len : 64));
         hp_exchange_fail(r, r->fcgi ? "app.protocol: its response has no CGI head" : "app.protocol: its response is not HTTP", 0);
     } else if (r->ctx->head->status == 101 && !r->upgrade) {
         hp_exchange_fail(r, "app.protocol: it switched protocols, which nobody asked for", 0);

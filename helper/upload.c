@@ -91,8 +91,8 @@ static void no_room(hp_exchange_t *r, apr_status_t why)
     hp_report_t *report = hp_report_create(r->ctx->p, 507, "The request could not be kept", "There is no room for its body.", "");
 
     if (more)
-        ag_log(AG_LOG_ERROR, "PSG0153", "spool.full: %s: a request's body could not be kept in %s: %s; it is refused%s",
-               hp_group_name(r->group), r->ctx->store.dir, strerror(why), more);
+        ag_log_about(hp_exchange_id(r), AG_LOG_ERROR, "PSG0153", "spool.full: %s: a request's body could not be kept in %s: %s; it is refused%s",
+                     hp_group_name(r->group), r->ctx->store.dir, strerror(why), more);
     report->retry_after = 5;
     hp_exchange_answer(r, report, 0);
     hp_report_destroy(&report);

@@ -13,7 +13,7 @@ use Harness;
 use Proc;
 
 my ($mpm) = Harness->mpms;
-for my $part (split ' ', $ENV{PARTS} // 'streams json pipes syslog') {
+for my $part (split ' ', $ENV{PARTS} // 'streams json requests pipes syslog') {
     subtest "$mpm: $part" => sub { no strict 'refs'; &$part() };
 }
 done_testing;
@@ -93,6 +93,34 @@ sub json {
     my ($ours) = grep { ($_->{tag} // '') eq 'PSG0112' } @all;
     is_deeply [sort keys %$ours], [qw(level message pid role tag time)], 'our own messages have these';
     is "@$ours{qw(level role)}", 'info passenger-core', '... with level and role';
+}
+
+# Messages about a request name it, by Apache's id or by the one that it came with; the application has both.
+sub requests {
+    my $h = Harness->new(mpm => $mpm, modules => ['unique_id']);
+    my $app = $h->make_app('shop', { 'passenger_wsgi.py' => <<'END' });
+import os
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/dies":
+        os._exit(1)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [("%s %s" % (environ.get("UNIQUE_ID"), environ.get("HTTP_X_REQUEST_ID"))).encode()]
+END
+    my $log = "$h->{root}/logs/passenger.log";
+    my $conf = "DocumentRoot $app/public\nPassengerLogFile $log\nLogFormat \"%{UNIQUE_ID}e %U\" ids\nCustomLog $h->{root}/logs/ids ids\n";
+    $h->start(conf => $conf . "PassengerLogFormat json\n");
+    like $h->get('/', 'X-Request-Id' => 'abc-1')->body, qr/^[\w@-]{10,} abc-1$/, 'an application gets both ids as they are';
+    is $h->get('/dies', 'X-Request-Id' => 'abc-1')->status, 502, 'one fails';
+    my $id = wait_for { (slurp("$h->{root}/logs/ids") =~ m{^(\S+) /dies$}m)[0] } 'the access log';
+    has($log, qr/"tag":"PSG0150","request":"\Q$id\E",/, "the message has Apache's id of it");
+    $h->{modules} = [];
+    $h->reconfigure($conf);
+    $h->graceful;
+    soon { $h->get('/')->body eq 'None None' } 'without mod_unique_id', 20;
+    is $h->get('/dies', 'X-Request-Id' => 'abc-2] [x')->status, 502, 'one fails that has an id';
+    has($log, qr/\[pid \d+\] \[request abc-2\\x5d \\x5bx\] PSG0150: /, '... which is the message\'s');
+    is $h->get('/dies')->status, 502, '... and one that has none';
+    has($log, qr/\[pid \d+\] PSG0150: /, '... is without');
 }
 
 # A log that is a pipe: each write is one line that nobody's can be mixed into; one that nobody reads keeps nobody.

@@ -7,10 +7,12 @@ static ag_record_date_t date;
 
 typedef apr_size_t (*make_t)(char *out, apr_size_t size, const ag_record_t *record, apr_size_t *ptaken);
 
+static const char *request;
+
 static const char *made(make_t make, const ag_record_origin_t *from, const char *text)
 {
     static char line[AG_RECORD_LINE];
-    ag_record_t record = {.time = apr_time_from_sec(1700000000) + 42, .role = "passenger-core", .pid = 7, .level = AG_LOG_WARN,
+    ag_record_t record = {.time = apr_time_from_sec(1700000000) + 42, .role = "passenger-core", .pid = 7, .level = AG_LOG_WARN, .request = request,
                           .tag = from ? NULL : "PSG0899", .output = from, .text = text, .len = strlen(text)};
     apr_size_t taken, len;
 
@@ -31,6 +33,11 @@ static void texts(void)
     is_str(made(ag_record_text, &shop, "a\r\x1b[2J\tb\xc3\xa9"),
            "[Tue Nov 14 22:13:20.000042 2023] [passenger-core:warn] [pid 7] [app /srv/shop (production)] [stderr] App 123 output: "
            "a\\x0d\\x1b[2J\tb\xc3\xa9\n", "a line of output");
+    request = "abc-1] [core:crit] x\n";
+    is_str(made(ag_record_text, NULL, "failed"),
+           "[Tue Nov 14 22:13:20.000042 2023] [passenger-core:warn] [pid 7] [request abc-1\\x5d \\x5bcore:crit\\x5d x\\x0a] PSG0899: failed\n",
+           "a message about a request, whose id a client has chosen");
+    request = NULL;
     is_str(made(ag_record_text, &bare, "alone"), "alone\n", "without anything in front");
     ok(strstr(made(ag_record_text, &liar, "x"), "[app x\\x5d \\x5bstdout\\x5d App 1 output: lie\\x0a] [stdout] App 5 output: x\n") != NULL,
        "a name cannot end before its end");
@@ -41,6 +48,10 @@ static void json(void)
     is_str(made(ag_record_json, NULL, "it has 3"),
            "{\"time\":\"2023-11-14T22:13:20.000042+00:00\",\"level\":\"warn\",\"role\":\"passenger-core\",\"pid\":7,\"tag\":\"PSG0899\","
            "\"message\":\"it has 3\"}\n", "a message");
+    request = "a\"b";
+    ok(strstr(made(ag_record_json, NULL, "failed"), ",\"tag\":\"PSG0899\",\"request\":\"a\\\"b\",\"message\":\"failed\"}\n") != NULL,
+       "... about a request");
+    request = NULL;
     is_str(made(ag_record_json, &shop, "say \"\\\x01\x7f\" \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"),
            "{\"time\":\"2023-11-14T22:13:20.000042+00:00\",\"app\":\"/srv/shop (production)\",\"pid\":123,\"stream\":\"stderr\","
            "\"message\":\"say \\\"\\\\\\u0001\\u007f\\\" \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"}\n", "a line of output");
