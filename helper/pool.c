@@ -53,6 +53,7 @@ static void on_look(void *baton)
             hp_group_look(group, now);
     }
     hp_room_look(&pool->room, now);
+    hp_spool_store_rest(&pool->ctx->store);
     ag_loop_timer_start(pool->look, LOOK);
 }
 

@@ -122,6 +122,17 @@ static void refuse(hp_queue_waiter_t *waiter, const hp_report_t *report, int fri
 
 /* -- from the client -- */
 
+/* More of the body has come. */
+static void go_on(hp_exchange_t *r)
+{
+    if (r->body_over && r->conn)
+        hp_conn_want_body(r->conn, 0);
+    if (r->state == HP_EXCHANGE_RECEIVING && r->body_over)
+        hp_exchange_submit(r);
+    else if (r->state == HP_EXCHANGE_SERVING && r->link)
+        hp_upload_more(r);
+}
+
 static apr_size_t on_body(void *request, const char *data, apr_size_t len)
 {
     hp_exchange_t *r = request;
@@ -135,13 +146,19 @@ static apr_size_t on_body(void *request, const char *data, apr_size_t len)
         hp_upload_refuse(r, rv);
         return len;
     }
-    if (r->body_over && r->conn)
-        hp_conn_want_body(r->conn, 0);
-    if (r->state == HP_EXCHANGE_RECEIVING && r->body_over)
-        hp_exchange_submit(r);
-    else if (r->state == HP_EXCHANGE_SERVING && r->link)
-        hp_upload_more(r);
+    go_on(r);
     return used;
+}
+
+static int on_room(void *request, struct iovec *iov)
+{
+    return hp_upload_room(request, iov);
+}
+
+static void on_took(void *request, apr_size_t len)
+{
+    hp_upload_took(request, len);
+    go_on(request);
 }
 
 /* An event loop is told of clients that leave: it is no longer busy for them, and waits for this where it sends events. */
@@ -289,4 +306,4 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     return r;
 }
 
-const hp_conn_handler_t hp_request_handler = {on_begin, on_body, on_client_left, on_orphan, on_drained};
+const hp_conn_handler_t hp_request_handler = {on_begin, on_body, on_room, on_took, on_client_left, on_orphan, on_drained};

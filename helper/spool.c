@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define BLOCK        (64 * 1024) /* with its head: a mapping of its own, so that what is no longer needed is the kernel's again */
-#define SPARE_MAX    64                /* blocks at rest: 4 MiB */
+#define SPARE_MAX    256               /* blocks at rest: 16 MiB */
 #define PROMISE_MAX  (4 * 1024 * 1024) /* one body of more is the disk's */
 #define PROMISES_MAX (HP_SPOOL_BUDGET * 3 / 4)
 #define SHARE_LEAST  (16 * 1024)
@@ -76,19 +76,45 @@ static void moved(hp_spool_t *s)
     TAILQ_INSERT_TAIL(&s->store->moving, s, entry);
 }
 
+static void rest_block(hp_spool_store_t *store, hp_spool_block_t *block)
+{
+    block->next = store->spare;
+    store->spare = block;
+    store->nspare++;
+}
+
+/* `whole`: all of its pages will be used. */
+static hp_spool_block_t *map_block(int whole)
+{
+    hp_spool_block_t *block = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (whole ? MAP_POPULATE : 0), -1, 0);
+
+    if (block == MAP_FAILED)
+        abort();
+    block->touched = whole ? ROOM : 0;
+    return block;
+}
+
+void hp_spool_store_rest(hp_spool_store_t *store)
+{
+    for (; store->unused > 0; store->unused--) {
+        hp_spool_block_t *block = store->spare;
+        store->spare = block->next;
+        store->nspare--;
+        munmap(block, BLOCK);
+    }
+    store->unused = store->nspare;
+}
+
 static void add_block(hp_spool_t *s)
 {
     hp_spool_block_t *block = s->store->spare;
 
     if (block) {
         s->store->spare = block->next;
-        s->store->nspare--;
+        if (--s->store->nspare < s->store->unused)
+            s->store->unused = s->store->nspare;
     } else {
-        /* Most of what waits is short: only of a second block all pages are likely to be used. */
-        block = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (s->first ? MAP_POPULATE : 0), -1, 0);
-        if (block == MAP_FAILED)
-            abort();
-        block->touched = s->first ? ROOM : 0;
+        block = map_block(s->first != NULL); /* most of what waits is short */
     }
     block->next = NULL;
     block->start = block->end = 0;
@@ -113,13 +139,10 @@ static void drop_block(hp_spool_t *s)
             TAILQ_REMOVE(&s->store->moving, s, entry);
     }
     s->store->used -= (apr_off_t)block->touched;
-    if (s->store->nspare < SPARE_MAX) {
-        block->next = s->store->spare;
-        s->store->spare = block;
-        s->store->nspare++;
-    } else {
+    if (s->store->nspare < SPARE_MAX)
+        rest_block(s->store, block);
+    else
         munmap(block, BLOCK);
-    }
 }
 
 static void drop_blocks(hp_spool_t *s)
@@ -129,6 +152,7 @@ static void drop_blocks(hp_spool_t *s)
     s->len = 0;
 }
 
+/* `data` is NULL where they are in place already. */
 static void put_memory(hp_spool_t *s, const char *data, apr_size_t len)
 {
     s->len += (apr_off_t)len;
@@ -139,13 +163,15 @@ static void put_memory(hp_spool_t *s, const char *data, apr_size_t len)
             add_block(s);
         b = s->last;
         n = ROOM - b->end < len ? ROOM - b->end : len;
-        memcpy(b->data + b->end, data, n);
+        if (data) {
+            memcpy(b->data + b->end, data, n);
+            data += n;
+        }
         b->end += n;
         if (b->end > b->touched) {
             s->store->used += (apr_off_t)(b->end - b->touched);
             b->touched = b->end;
         }
-        data += n;
         len -= n;
     }
 }
@@ -229,18 +255,52 @@ static void economise(hp_spool_store_t *store)
     }
 }
 
+static apr_off_t limit_of(const hp_spool_t *s)
+{
+    return s->promised > HP_SPOOL_MEMORY ? s->promised : HP_SPOOL_MEMORY;
+}
+
 apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
 {
-    apr_off_t limit = s->promised > HP_SPOOL_MEMORY ? s->promised : HP_SPOOL_MEMORY;
-
     if (s->full)
         return s->full;
-    if (!s->memory_only && (s->write_at > s->read_at || s->len + (apr_off_t)len > limit))
+    if (!s->memory_only && (s->write_at > s->read_at || s->len + (apr_off_t)len > limit_of(s)))
         return put_file(s, data, len);
     put_memory(s, data, len);
     moved(s);
     economise(s->store);
     return APR_SUCCESS;
+}
+
+/* The end of the last block, and blocks at rest, which are the next to be added. */
+int hp_spool_room(hp_spool_t *s, apr_int64_t len, struct iovec iov[HP_SPOOL_ROOMS])
+{
+    apr_off_t limit = limit_of(s) - s->len;
+    apr_size_t left = (apr_size_t)(len < limit ? len : limit);
+    hp_spool_block_t *next;
+    int n = 0;
+
+    if (s->full || s->write_at > s->read_at || len <= 0 || limit <= 0)
+        return 0;
+    if (s->last && s->last->end < ROOM)
+        iov[n++] = (struct iovec){s->last->data + s->last->end, ROOM - s->last->end};
+    while (s->store->nspare < HP_SPOOL_ROOMS)
+        rest_block(s->store, map_block(1));
+    for (next = s->store->spare; n < HP_SPOOL_ROOMS; next = next->next)
+        iov[n++] = (struct iovec){next->data, ROOM};
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > left)
+            iov[i].iov_len = left;
+        left -= iov[i].iov_len;
+    }
+    return n;
+}
+
+void hp_spool_took(hp_spool_t *s, apr_size_t len)
+{
+    put_memory(s, NULL, len);
+    moved(s);
+    economise(s->store);
 }
 
 void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t why)
@@ -256,15 +316,17 @@ static apr_status_t send_memory(hp_spool_t *s, int fd, apr_off_t *pleft)
         apr_size_t most = *pleft < s->len ? (apr_size_t)*pleft : (apr_size_t)s->len;
         struct iovec iov[SEND_AT_ONCE];
         struct msghdr msg = {.msg_iov = iov};
+        apr_size_t left = most, sent;
         ssize_t n;
-        for (hp_spool_block_t *b = s->first; most > 0 && msg.msg_iovlen < SEND_AT_ONCE; b = b->next) {
-            apr_size_t len = b->end - b->start < most ? b->end - b->start : most;
+        for (hp_spool_block_t *b = s->first; left > 0 && msg.msg_iovlen < SEND_AT_ONCE; b = b->next) {
+            apr_size_t len = b->end - b->start < left ? b->end - b->start : left;
             iov[msg.msg_iovlen++] = (struct iovec){b->data + b->start, len};
-            most -= len;
+            left -= len;
         }
         n = sendmsg(fd, &msg, MSG_NOSIGNAL);
         if (n < 0)
             return errno;
+        sent = (apr_size_t)n;
         s->len -= n;
         *pleft -= n;
         while (n > 0) {
@@ -277,6 +339,8 @@ static apr_status_t send_memory(hp_spool_t *s, int fd, apr_off_t *pleft)
                 drop_block(s);
         }
         moved(s);
+        if (sent < most - left)
+            return APR_EAGAIN; /* as the next try would say */
     }
     return APR_SUCCESS;
 }

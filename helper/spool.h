@@ -5,9 +5,12 @@
 
 #include "apr-glue/base.h"
 #include <sys/queue.h>
+#include <sys/uio.h>
 
 #define HP_SPOOL_MEMORY (128 * 1024)       /* what any spool may hold in memory */
 #define HP_SPOOL_BUDGET (32 * 1024 * 1024) /* what all of a process may hold together */
+
+#define HP_SPOOL_ROOMS  3                  /* elements of hp_spool_room */
 
 typedef struct hp_spool_block_t hp_spool_block_t;
 typedef struct hp_spool_t hp_spool_t;
@@ -20,7 +23,7 @@ typedef struct {
     apr_off_t promised; /* bytes that spools have been promised beyond HP_SPOOL_MEMORY each */
     TAILQ_HEAD(, hp_spool_t) moving; /* those with blocks that may go to disk; the first has stood still for longest */
     hp_spool_block_t *spare;
-    int nspare;
+    int nspare, unused; /* unused: since hp_spool_store_rest */
 } hp_spool_store_t;
 
 struct hp_spool_t {
@@ -37,6 +40,9 @@ struct hp_spool_t {
 
 void hp_spool_store_init(hp_spool_store_t *store, const char *dir);
 
+/* Gives back to the system what none has needed since the last call. */
+void hp_spool_store_rest(hp_spool_store_t *store);
+
 void hp_spool_init(hp_spool_t *s, hp_spool_store_t *store);
 /* Says how many bytes will come in all, before the first: a few MiB are then kept in memory, if there is some to spare. */
 void hp_spool_expect(hp_spool_t *s, apr_int64_t len);
@@ -47,6 +53,11 @@ apr_off_t hp_spool_share(const hp_spool_store_t *store);
 /* Appends. When all together hold more than they may in memory, those that have stood still for longest go to disk. An error is the disk's
  * (ENOSPC, ...); nothing was taken then. */
 apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len) AG_MUST_CHECK;
+/* Memory in which `len` bytes that are about to come may be put directly: the number of elements, whose lengths add up to no more than that. 0:
+ * they should go through hp_spool_put. Valid until the next call for any spool of the store. */
+int hp_spool_room(hp_spool_t *s, apr_int64_t len, struct iovec iov[HP_SPOOL_ROOMS]) AG_MUST_CHECK;
+/* So many have been put there. */
+void hp_spool_took(hp_spool_t *s, apr_size_t len);
 /* Appends in memory, whatever the limit, what hp_spool_put has just refused with the error `why`. Nothing more goes to the disk until all of it
  * has been sent. */
 void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t why);

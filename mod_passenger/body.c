@@ -2,6 +2,7 @@
 
 #include "apr-glue/chunk.h"
 #include "mod_passenger/calm.h"
+#include "mod_passenger/gulp.h"
 
 #include <http_core.h>
 #include <http_protocol.h>
@@ -143,6 +144,8 @@ apr_status_t mp_body_begin(mp_body_t *body, apr_read_type_e mode)
     rv = mp_body_gather(body, mode);
     if (rv == APR_SUCCESS)
         settle_length(body);
+    if (rv == APR_SUCCESS && !body->ended)
+        mp_gulp_begin(body->r);
     return rv;
 }
 

@@ -1,5 +1,6 @@
 #include "mod_passenger/accesslog.h"
 #include "mod_passenger/calm.h"
+#include "mod_passenger/gulp.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
 #include "mod_passenger/mistake.h"
@@ -14,6 +15,7 @@ static void register_hooks(apr_pool_t *p)
     mp_accesslog_register_hooks(p);
     mp_helper_register_hooks(p);
     mp_calm_register_hooks(p);
+    mp_gulp_register_hooks(p);
     mp_sendfile_register_hooks(p);
     mp_takeover_register_hooks(p);
 }

@@ -1027,6 +1027,12 @@ def announce(concurrency):
                'leave descriptor 1 open.' % error.strerror)
 
 
+def keep_memory():
+    """malloc gives the end of the heap back whenever 128 KiB of it are free, and takes it again for the next block of a body, page by page. It
+    believes in larger blocks after it has freed one (M_MMAP_THRESHOLD in mallopt(3)); its pages are never touched."""
+    bytes(512 << 10)
+
+
 def main():
     own = sys.modules['__main__']
     own.__name__ = 'passenger_wsgi_loader'
@@ -1060,6 +1066,7 @@ def main():
         server = threads.Server(application, control, count)
     else:
         server = Server(application, control)
+    keep_memory()
     server.begin()
     announce(server.concurrency)
     server.run()

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 static int disk_is_small;
+static int in_place; /* what comes is put where hp_spool_room says */
 static apr_off_t most; /* bytes that are sent at once; 0: all */
 
 static unsigned char byte_at(apr_size_t i)
@@ -31,6 +32,20 @@ static int through(hp_spool_store_t *store, apr_size_t total, apr_size_t block, 
 
         for (apr_size_t i = 0; i < len; i++)
             data[i] = byte_at(in + i);
+        if (len > 0 && in_place) {
+            struct iovec iov[HP_SPOOL_ROOMS];
+            int rooms = hp_spool_room(&s, (apr_int64_t)len, iov);
+            apr_size_t at = 0;
+            for (int i = 0; i < rooms; i++) {
+                memcpy(iov[i].iov_base, data + at, iov[i].iov_len);
+                at += iov[i].iov_len;
+            }
+            if (rooms > 0)
+                hp_spool_took(&s, at);
+            memmove(data, data + at, len - at);
+            in += at;
+            len -= at;
+        }
         if (len > 0) {
             apr_status_t rv = hp_spool_put(&s, data, len);
             bad += rv != APR_SUCCESS && !disk_is_small;
@@ -100,6 +115,9 @@ static void many(hp_spool_store_t *store)
     }
     is_int(bad, 0, "... all is as it was");
     ok(store->used == 0 && store->nspare <= SPARE_MAX && TAILQ_EMPTY(&store->moving), "... and the memory is given back");
+    hp_spool_store_rest(store);
+    hp_spool_store_rest(store);
+    ok(store->nspare == 0 && !store->spare, "... to the system too, as soon as none has needed it for a while");
     close(fds[0]);
     close(fds[1]);
 }
@@ -114,12 +132,14 @@ int main(void)
     const char *data;
 
     hp_spool_store_init(&store, mkdtemp(dir));
-    for (apr_size_t i = 0; i < AG_LEN(totals); i++) {
+    for (apr_size_t i = 0; i < 2 * AG_LEN(totals); i++) {
+        in_place = i >= AG_LEN(totals);
         for (apr_size_t j = 0; j < AG_LEN(blocks); j++) {
-            is_int(through(&store, totals[i], blocks[j], -1, 0), 0, "%d bytes in blocks of %d, then out", (int)totals[i], (int)blocks[j]);
-            is_int(through(&store, totals[i], blocks[j], (apr_int64_t)totals[i], 0), 0, "... with a hint");
-            is_int(through(&store, totals[i], blocks[j], -1, blocks[j] / 2), 0, "... in and out");
-            is_int(through(&store, totals[i], blocks[j], 1, blocks[j]), 0, "... with a hint that lies");
+            is_int(through(&store, totals[i % AG_LEN(totals)], blocks[j], -1, 0), 0, "%d bytes in blocks of %d%s, then out",
+                   (int)totals[i % AG_LEN(totals)], (int)blocks[j], in_place ? ", put in place" : "");
+            is_int(through(&store, totals[i % AG_LEN(totals)], blocks[j], (apr_int64_t)totals[i % AG_LEN(totals)], 0), 0, "... with a hint");
+            is_int(through(&store, totals[i % AG_LEN(totals)], blocks[j], -1, blocks[j] / 2), 0, "... in and out");
+            is_int(through(&store, totals[i % AG_LEN(totals)], blocks[j], 1, blocks[j]), 0, "... with a hint that lies");
         }
     }
     ok(store.used == 0 && store.promised == 0 && store.nspare > 0 && TAILQ_EMPTY(&store.moving), "memory was given back");
@@ -129,6 +149,7 @@ int main(void)
     }
     most = 0;
 
+    in_place = 0;
     many(&store);
 
     disk_is_small = 1;
