@@ -24,6 +24,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define GAP_MAX 1000000 /* between numbers of processes: the core counts them one by one */
+
 typedef struct {
     uint64_t id; /* first: it is the hash key */
     hp_apps_t *apps;
@@ -295,6 +297,12 @@ static app_t *make(hp_apps_t *apps, uint64_t id, const void *spec, apr_size_t le
 
     if (id < apps->next_id)
         return NULL;
+    if (id - apps->next_id >= GAP_MAX) {
+        ag_log(AG_LOG_ERROR, "PSG3201", "core.protocol: the core wants a process with the number %" APR_UINT64_T_FMT " when %" APR_UINT64_T_FMT
+               " would be the next: nothing is started; if this comes again, restart Apache and find out who else is the helper's user", id,
+               apps->next_id);
+        return NULL;
+    }
     apps->next_id = id + 1;
     apr_pool_create(&p, apps->p);
     app = apr_pcalloc(p, sizeof *app);
