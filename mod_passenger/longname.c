@@ -1,6 +1,7 @@
 #include "mod_passenger/longname.h"
 
 #include <apr_strings.h>
+#include <http_core.h>
 #include <http_request.h>
 #include <limits.h>
 #include <string.h>
@@ -22,7 +23,25 @@ int mp_longname_is(const request_rec *r)
 {
     apr_size_t len;
 
-    return !r->proxyreq && r->filename && *r->filename == '/' && strlen(r->filename) > NAME_MAX && find(r->filename, &len);
+    if (r->proxyreq || !r->filename || *r->filename != '/')
+        return 0;
+    len = strlen(r->filename);
+    return len >= APR_PATH_MAX || (len > NAME_MAX && find(r->filename, &len));
+}
+
+/* Where httpd would look for the file, which it does not say of paths that no system call takes. r->uri has no dot segments any more. */
+int mp_longname_translate(request_rec *r)
+{
+    const char *root = ap_document_root(r);
+    apr_size_t len = root ? strlen(root) : 0;
+
+    if (r->proxyreq || !len || !r->uri || *r->uri != '/' || len + strlen(r->uri) < APR_PATH_MAX)
+        return DECLINED;
+    while (len && root[len - 1] == '/')
+        len--;
+    r->filename = apr_pstrcat(r->pool, apr_pstrmemdup(r->pool, root, len), r->uri, NULL);
+    r->canonical_filename = r->filename;
+    return OK;
 }
 
 /* After the walk: r->filename ends where nothing was found, r->path_info is the rest of the path. Both get the name back. */

@@ -285,6 +285,7 @@ void mp_takeover_register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_map_to_storage(take_early, proxy, NULL, APR_HOOK_MIDDLE);
+    ap_hook_translate_name(mp_longname_translate, NULL, NULL, APR_HOOK_LAST);
     ap_hook_map_to_storage(walk_long_name, NULL, NULL, APR_HOOK_LAST);
     ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
     ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
