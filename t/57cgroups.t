@@ -41,6 +41,11 @@ def stray():
     os.wait()
     os._exit(1)
 
+kept = []
+def grow():
+    kept.append(b'x' * (60 << 20))
+    return os.getpid()
+
 def where():
     return {'pid': os.getpid(), 'group': open('/proc/self/cgroup').read().split('::')[1].strip()}
 
@@ -58,13 +63,14 @@ sub groups { my ($h) = @_; return grep { -d } glob "$top/system.slice/apache2.se
 
 delegated();
 refused();
+contained();
 done_testing;
 
 sub delegated {
     my $h = Harness->new(mpm => 'event', workers => 8);
     my $conf = "PassengerMaxPoolSize 20\nPassengerMaxInstances 1\nPassengerLogLevel 4\n";
     my %lines = (
-        hog => "PassengerHardMemoryLimit 60", bomb => "PassengerTaskLimit 8\nPassengerCPUWeight 40", stray => '',
+        hog => "PassengerHardMemoryLimit 60", bomb => "PassengerTaskLimit 8\nPassengerCPUWeight 40", stray => '', soft => 'PassengerMemoryLimit 50',
         smart => "PassengerSpawnMethod smart\nPassengerHardMemoryLimit 80\nPassengerTaskLimit 30",
     );
     for my $name (sort keys %lines) {
@@ -112,6 +118,10 @@ sub delegated {
     soon { !-d "$top$stray->{group}" && !-d "$top$hog->{group}" } '... which is ended, and groups are removed', 20;
     is $where->('bomb')->{pid}, $bomb->{pid}, '... while others go on';
 
+    my $soft = $get->('soft', 'grow')->body;
+    $h->expect_log(qr{PSG0118: app\.memory: process $soft of .*soft.* uses \d\d MB after GET /grow, more than PassengerMemoryLimit 50});
+    isnt $where->('soft')->{pid}, $soft, 'one beyond its soft limit is replaced';
+
     my $watchdog = $h->watchdog;
     $h->graceful;
     is $h->watchdog, $watchdog, 'graceful keeps the helper';
@@ -152,6 +162,24 @@ sub refused {
     $h->finish;
 }
 
+# As a container has it: a part of the tree looks like all of it, and no systemd is there.
+sub contained {
+    my $h = Harness->new(mpm => 'event', workers => 8);
+    my $dir = $h->make_app('plain', { 'passenger_wsgi.py' => $source });
+    rmdir '/run/systemd/system';
+    system('mount', '-o', 'remount,bind,rw', $top) == 0 or die;
+    enter('/jobs/web', 0);
+    syscall 272, 0x02000000; # unshare(CLONE_NEWCGROUP)
+    system('umount', $top) == 0 && system('mount', '-t', 'cgroup2', 'cgroup2', $top) == 0 or die;
+    $h->start(conf => "DocumentRoot $dir/public\nPassengerTaskLimit 20\nPassengerCPUWeight 50\n");
+    like way($h), qr{by cgroup v2 at $top/passenger-\d+, as far as there are controllers for them: memory pids$}, 'a container\'s tree is ours';
+    my $app = $h->get('/where')->json;
+    like $app->{group}, qr{^/passenger-\d+/[\w-]*plain[\w-]*/p-1$}, '... and has the applications\' groups';
+    is value($app->{group}, 'pids.max'), 20, '... with their limits';
+    is slurp("/proc/$app->{pid}/stat") =~ /^\S+ \(.*\)(?: \S+){16} (\S+)/ ? $1 : '', 3, '... and a priority, for there is no controller of processors';
+    $h->finish;
+}
+
 # -- the machine around it --
 
 sub inside {
@@ -173,6 +201,8 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo '+memory +pids +cpu' >/sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/system.slice
 echo '+memory +pids +cpu' >/sys/fs/cgroup/system.slice/cgroup.subtree_control
+mkdir /sys/fs/cgroup/jobs
+echo '+memory +pids' >/sys/fs/cgroup/jobs/cgroup.subtree_control
 perl -MSocket -e 'socket S, AF_INET, SOCK_DGRAM, 0; \$lo = pack "a16 s x22", "lo", 65; ioctl S, 0x8914, \$lo or die "lo: \$!\\n"'
 cd $tree
 echo 'KERNEL runs'
@@ -186,14 +216,18 @@ sub outside {
     plan skip_all => 'needs root' if $>;
     plan skip_all => 'needs linux.uml (user-mode-linux)' unless $uml;
     my $build = Cwd::abs_path($ENV{PASSENGER_BUILD} // 'build');
+    plan skip_all => 'the address sanitizer takes more addresses than User-mode Linux has' if `ldd $build/mod_passenger.so` =~ /libasan/;
     my $folder = tempdir('psg-uml-XXXXXXXX', DIR => '/tmp', CLEANUP => 1);
     spew("$folder/init", inside(getcwd(), $build));
     chmod 0755, "$folder/init";
     local $ENV{HOME} = $folder;
+    # Its memory is a file, which a small /dev/shm does not hold.
+    local $ENV{TMPDIR} = $folder if ((`df -Pk /dev/shm 2>/dev/null` =~ /(\d+) +\d+% /)[0] // 0) < 600_000;
     my @lines = split /\r?\n/, `timeout -k 5 400 $uml quiet mem=512M root=/dev/root rootfstype=hostfs rootflags=/ rw uml_dir=$folder init=$folder/init con=null con0=fd:0,fd:1 </dev/null 2>&1`;
     plan skip_all => 'User-mode Linux does not boot here: ' . ($lines[-1] // 'it says nothing') unless grep { /^KERNEL runs/ } @lines;
     my @tap = map { /^INSIDE (.*)/ ? $1 : () } @lines;
     print "$_\n" for @tap;
     print "not ok - the tests came to their end\n" unless grep { /^1\.\.\d+$/ } @tap;
+    File::Path::remove_tree($folder);
     _exit(grep({ /^not ok/ } @tap) || !grep({ /^1\.\.\d+$/ } @tap) ? 1 : 0) if close STDOUT;
 }
