@@ -64,6 +64,7 @@ is $fact{sync}, '[true, true]', 'output is not buffered';
 is $fact{events}, '["starting_worker_process(false)", "after_installing_signal_handlers", "starting_request_handler_thread"]', 'events, in order';
 is $fact{thread}, 'true', 'the application runs in the main thread';
 like $fact{version}, qr/^[1-9]/, 'PhusionPassenger::VERSION_STRING is a number';
+is $fact{options}, '"/srv/shop (production)"', 'PhusionPassenger::App.options tells how it was started';
 
 # env
 

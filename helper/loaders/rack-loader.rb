@@ -956,6 +956,7 @@ module PhusionPassenger
           Preloader.keep_orders
         end
         $0 = smart ? "Passenger AppPreloader: #{settings['app_group_name']}" : title(settings)
+        PhusionPassenger::App.options = settings.dup
         application = load(settings)
         # Only now: these are gems, whose versions the application has chosen.
         require 'socket'

@@ -9,6 +9,13 @@ module PhusionPassenger
   SERVER_TOKEN_NAME = 'Phusion_Passenger'
   LIBDIR = __dir__.freeze
 
+  # What the helper has said about the application: 'app_root', 'app_group_name', 'environment', 'spawn_method' and more, as text.
+  module App
+    class << self
+      attr_accessor :options
+    end
+  end
+
   @handlers = {}
   class << self
     # How many requests the process takes at once, if that is not the number of its threads; 0 for no limit.

@@ -278,7 +278,8 @@ def process
     before: LOADED_BEFORE, locals: TOP_LOCALS, program: $PROGRAM_NAME, stdin: STDIN.read, cwd: Dir.pwd, inheritable: open_descriptors.select { |fd| inheritable(fd) },
     int: trap('INT') { nil }.class, hup: trap('HUP') { nil }.class, usr1: trap('USR1', 'DEFAULT'), sync: [$stdout.sync, $stderr.sync],
     main: Object.new.singleton_class.ancestors.include?(PhusionPassenger), file: __FILE__, events: EVENTS, thread: Thread.current == Thread.main,
-    methods: self.class.private_instance_methods(false).include?(:say), version: PhusionPassenger::VERSION_STRING.to_i
+    methods: self.class.private_instance_methods(false).include?(:say), version: PhusionPassenger::VERSION_STRING.to_i,
+    options: PhusionPassenger::App.options["app_group_name"]
   }
   ok(facts.map { |name, value| "#{name}=#{value.inspect}\n" }.join)
 end
