@@ -142,10 +142,10 @@ static int for_server(const ag_http_head_field_t *field)
     return field->name_len > 2 && field->name[0] == '!' && field->name[1] == '~';
 }
 
-int hp_head_wants_work(const ag_http_head_t *response)
+int hp_head_tells(const ag_http_head_t *response, const char *name)
 {
     for (int i = 0; i < response->nfields; i++) {
-        if (for_server(&response->fields[i]) && ag_http_head_is(&response->fields[i], "!~request-oob-work"))
+        if (for_server(&response->fields[i]) && ag_http_head_is(&response->fields[i], name))
             return 1;
     }
     return 0;

@@ -31,8 +31,10 @@ const char *hp_head_line(const char *pairs, apr_size_t len, apr_pool_t *p);
 /* How a body is framed. */
 typedef enum { HP_HEAD_NONE, HP_HEAD_LENGTH, HP_HEAD_CHUNKED, HP_HEAD_CLOSE } hp_head_framing_t;
 
-/* 1 if the response asks for out-of-band work of its process. */
-int hp_head_wants_work(const ag_http_head_t *response);
+/* 1 if the application tells the server this; names are in lower case. */
+int hp_head_tells(const ag_http_head_t *response, const char *name);
+#define HP_HEAD_WORK  "!~request-oob-work" /* the process asks for out-of-band work */
+#define HP_HEAD_HOLDS "!~holds-thread"     /* of 101: what follows keeps one of the process's threads */
 
 /* How this response is framed on its way from the application. */
 hp_head_framing_t hp_head_framing(const ag_http_head_t *response, int is_head);

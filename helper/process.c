@@ -3,6 +3,7 @@
 #include "helper/cause.h"
 #include "helper/exhausted.h"
 #include "helper/greeting.h"
+#include "helper/head.h"
 #include "helper/kind.h"
 #include "helper/listens.h"
 #include "helper/orders.h"
@@ -433,7 +434,7 @@ static void finish(hp_process_t *process)
 int hp_process_free(const hp_process_t *process)
 {
     return process->state == HP_PROCESS_READY && process->oob < HP_PROCESS_OOB_CLEARING &&
-           (process->concurrency == 0 || process->in_flight < process->concurrency);
+           (process->concurrency == 0 || process->in_flight - process->apart < process->concurrency);
 }
 
 void hp_process_begin(hp_process_t *process, hp_process_work_t *work)
@@ -461,7 +462,10 @@ void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cu
     work->tunnel = 1;
     work->cut = cut;
     process->cuttable += cut != NULL;
+    process->apart += work->apart;
     cut_tunnels(process);
+    if (work->apart && process->state == HP_PROCESS_READY)
+        process->events->back(process);
 }
 
 static void end_stuck(hp_process_t *process)
@@ -475,6 +479,7 @@ void hp_process_end(hp_process_t *process, hp_process_work_t *work)
     TAILQ_REMOVE(&process->work, work, entry);
     process->in_flight--;
     process->cuttable -= work->cut != NULL;
+    process->apart -= work->apart;
     process->last_used = ag_loop_now();
     cut_tunnels(process);
     if (process->state == HP_PROCESS_DRAINING && process->in_flight == 0 && process->stuck)
@@ -486,14 +491,9 @@ void hp_process_end(hp_process_t *process, hp_process_work_t *work)
 
 const char *hp_process_work_value(const hp_process_work_t *work, const char *name)
 {
-    const char *at = work->pairs, *end = at ? at + work->pairs_len : NULL, *value;
+    const char *value = work->pairs ? hp_head_pair(work->pairs, work->pairs_len, name) : NULL;
 
-    for (; at < end; at = value + strlen(value) + 1) {
-        value = at + strlen(at) + 1;
-        if (strcmp(at, name) == 0)
-            return value;
-    }
-    return "";
+    return value ? value : "";
 }
 
 void hp_process_retire(hp_process_t *process)

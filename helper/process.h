@@ -19,7 +19,7 @@ typedef struct hp_process_work_t {
     const char *pairs; /* the application's: "name\0value\0...", as long as the request lives; NULL: forgotten */
     apr_size_t pairs_len;
     apr_time_t since; /* when it began to wait, or to be served */
-    int tunnel;       /* it goes on in another protocol */
+    int tunnel, apart; /* it goes on in another protocol; and holds nothing that other requests need, so concurrency does not count it */
     void (*cut)(struct hp_process_work_t *work); /* ends that soon, not at once; NULL: a process that is to go waits for it */
 } hp_process_work_t;
 
@@ -59,7 +59,7 @@ struct hp_process_t {
     hp_process_state_t state;
     uint32_t generation;
     int concurrency; /* 0: no limit */
-    int in_flight, cuttable; /* requests it works on, the length of `work`, never above concurrency; those of them that have a `cut` */
+    int in_flight, cuttable, apart; /* requests, the length of `work`; those that have a `cut`; those that concurrency does not count */
     TAILQ_HEAD(, hp_process_work_t) work;
     unsigned long requests, noted; /* begun so far; when the watchdog was last told */
     apr_time_t started, last_used;
@@ -126,7 +126,7 @@ int hp_process_free(const hp_process_t *process); /* it can take one more reques
 /* Brackets one request. */
 void hp_process_begin(hp_process_t *process, hp_process_work_t *work);
 void hp_process_end(hp_process_t *process, hp_process_work_t *work);
-/* It becomes a tunnel, to be `cut` (if not NULL) when a process that is to go has only such left. */
+/* It becomes a tunnel, to be `cut` (if not NULL) when a process that is to go has only such left. Others may be served inside, if it is `apart`. */
 void hp_process_tunnel(hp_process_t *process, hp_process_work_t *work, void (*cut)(hp_process_work_t *work));
 /* A line of the application's, as of hp_output_cb_t, that came another way than by `stream`. */
 void hp_process_say(hp_process_t *process, const char *stream, const char *line, apr_size_t len, int more);

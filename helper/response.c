@@ -242,7 +242,7 @@ static int begin_response(hp_exchange_t *r, ag_http_head_t *head, apr_size_t hea
     r->framing = hp_head_framing(head, r->is_head);
     r->left = head->content_length;
     r->app_closes |= head->close;
-    if (hp_head_wants_work(head))
+    if (hp_head_tells(head, HP_HEAD_WORK))
         hp_oob_ask(r->process);
     ag_chunk_init(&r->chunks);
     pieces.n = pieces.nheads = 0;
@@ -265,6 +265,14 @@ static int begin_response(hp_exchange_t *r, ag_http_head_t *head, apr_size_t hea
     return over;
 }
 
+/* A hijacked connection is served by threads of the application's own; the loader says where it is not. Who sets the number of requests knows what
+ * they are. */
+static int is_apart(const hp_exchange_t *r, const ag_http_head_t *head)
+{
+    return r->process->handshake.protocol == HP_HANDSHAKE_SESSION && !hp_head_tells(head, HP_HEAD_HOLDS) &&
+           r->process->spec->options->force_max_concurrent_requests_per_process < 0;
+}
+
 /* Only to the protocol that was asked for. */
 static void switch_protocol(hp_exchange_t *r, ag_http_head_t *head, apr_size_t head_len, const char *data, apr_size_t len)
 {
@@ -274,6 +282,7 @@ static void switch_protocol(hp_exchange_t *r, ag_http_head_t *head, apr_size_t h
     for (int i = 0; i < head->nfields; i++) {
         const ag_http_head_field_t *field = &head->fields[i];
         if (ag_http_head_is(field, "upgrade") && field->value_len == strlen(asked) && strncasecmp(field->value, asked, field->value_len) == 0) {
+            r->waiter.work.apart = is_apart(r, head);
             snprintf(protocol, sizeof protocol, "Upgrade: %s\r\nConnection: Upgrade\r\n", asked);
             (void)begin_response(r, head, head_len, protocol, data, len);
             return;

@@ -131,11 +131,12 @@ for my $name ('asgi', sort keys %app) {
     symlink "$store/node_modules", "$dir/node_modules";
     my $more = $name eq 'generic' ? "PassengerAppStartCommand \"exec python3 server.py\"\n"
         : $name eq 'socketio' ? "ServerAlias 127.0.0.1\n"    # its client knows no other
-        : $name eq 'rack' ? "PassengerForceMaxConcurrentRequestsPerProcess 0\nPassengerMaxInstances 1\n" : '';
+        : $name eq 'rack' ? "PassengerMaxInstances 1\n" : '';
     $conf .= "<VirtualHost *>\nServerName $name\nDocumentRoot $dir/public\n$more</VirtualHost>\n";
 }
 $h->start(conf => $conf);
 
+sub requests { my ($h) = @_; local $ENV{PASSENGER_INSTANCE_REGISTRY_DIR} = "$h->{root}/registry"; `ASAN_OPTIONS=detect_leaks=0 $ENV{PASSENGER_BUILD}/passenger-status --show=requests 2>&1` }
 sub ws { my ($host, $path, %field) = @_; WS->open($h->client(timeout => 20), $path, Host => $host, %field) }
 sub is_open { my ($ws, $what) = @_; ok $ws->opened, $what or diag $ws->{answer}{head}, $ws->{answer}->body; $ws }
 
@@ -296,8 +297,12 @@ sub others {
         $c->_more(time + 10) while length $c->{in} < 5 && !$c->{eof};
         is delete $c->{in}, 'HELLO', '... is spoken';
         $c->{in} = '';
+        my $other = $h->client(timeout => 20);
+        $other->write_request('GET', '/', Host => $host);
+        soon { requests($h) =~ /waiting/ } '... by the only thread, so that a request has to wait' or diag requests($h) if $host eq 'rack';
         $c->shutdown;
         is $c->closed, 1, '... to the end';
+        is $other->read_response('GET')->status, 200, '... which frees the thread';
     }
     is $h->get('/', Host => 'generic')->body, 'ok', 'a request without one';
 }

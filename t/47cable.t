@@ -46,7 +46,6 @@ END
 $h->start(conf => <<"END");
 DocumentRoot $app/public
 PassengerMaxInstances 1
-PassengerForceMaxConcurrentRequestsPerProcess 0
 END
 
 my $clients = 48;

@@ -596,7 +596,7 @@ module PhusionPassenger
         @length = nil
         head = @head
         head << 'Transfer-Encoding: ' << @coded << "\r\n" if @coded
-        head << "Connection: close\r\n" unless @upgraded
+        head << (@upgraded ? "!~Holds-Thread: 1\r\n" : "Connection: close\r\n") # this one, as long as the application does not return
         @sent = true
         transmit(head << "\r\n")
         begin

@@ -125,14 +125,14 @@ static void response(void)
     apr_size_t len;
 
     is_int(ag_http_head_parse(&head, in, strlen(in), &len, &wrong), APR_SUCCESS, "an old head");
-    is_int(hp_head_wants_work(&head), 1, "it asks for out-of-band work");
+    is_int(hp_head_tells(&head, HP_HEAD_WORK), 1, "it asks for out-of-band work");
     out[hp_head_write(out, &head, HP_HEAD_CLOSE, 0, "us", "A: b\r\n")] = '\0';
     is_str(out, "HTTP/1.1 404 Gone fishing\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX-Powered-By: us\r\nA: b\r\n"
                 "Transfer-Encoding: chunked\r\n\r\n",
            "what ends here, or is for the server, ends here; the rest stays in order");
     in = "HTTP/1.1 200\r\n!~Request-OOB-Workers: 1\r\nRequest-OOB-Work: 1\r\n\r\n";
     if (ag_http_head_parse(&head, in, strlen(in), &len, &wrong) == APR_SUCCESS)
-        is_int(hp_head_wants_work(&head), 0, "other names do not");
+        is_int(hp_head_tells(&head, HP_HEAD_WORK), 0, "other names do not");
 }
 
 int main(void)
