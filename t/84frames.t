@@ -35,7 +35,44 @@ os.write(1, out[cut:])
 time.sleep(0.05)
 PY
 chmod 0755, "$liar/python3";
-$h->start(conf => "PassengerMaxPoolSize 6\n<VirtualHost *>\nServerName app\nDocumentRoot $app/public\n</VirtualHost>\n<VirtualHost *>\nServerName liar\nDocumentRoot $liar/public\nPassengerPython $liar/python3\nPassengerStartTimeout 2\n</VirtualHost>\n");
+# An application that answers as nobody should.
+my $babbler = $h->make_app('babbler', { 'public/x' => '', 'serve.py' => <<'PY' }, owner => $h->app_user(2));
+import os, random, socket, sys, threading
+answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 X\r\n\r\n",
+           b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nbytes", b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\nx",
+           b"HTTP/1.1 200 OK\r\nX-Sendfile: /etc/shadow\r\nPassenger-File: 200 x\r\nPassenger-Need-Options: 1\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\nto the end", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 20]
+words = [b"\r\n", b"\0", b"ffffffffffffffff\r\n", b"-1", b"99999999999999999999", b"x" * 70000, b"\r\n" * 300, b": ", b"A: b\r\n" * 600, b"\xff\xfe", b" \t"]
+r = random.Random(os.getpid())
+def changed(m):
+    out = bytearray(m)
+    for _ in range(r.choice((0, 1, 1, 2, 3, 9))):
+        at, what = r.randrange(len(out) + 1), r.randrange(4)
+        if what == 0:
+            del out[at:]
+        elif what == 1 and out:
+            out[at % len(out)] ^= 1 << r.randrange(8)
+        elif what == 2:
+            out[at:at] = r.choice(words)
+        else:
+            del out[at:at + 3]
+    return bytes(out)
+def talk(c):
+    try:
+        c.settimeout(1)
+        for _ in range(5):
+            c.recv(65536)
+            c.sendall(changed(r.choice(answers)))
+            if r.randrange(2):
+                break
+    except OSError:
+        pass
+    c.close()
+s = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=100)
+while True:
+    threading.Thread(target=talk, args=(s.accept()[0],)).start()
+PY
+$h->start(conf => "PassengerMaxPoolSize 6\n<VirtualHost *>\nServerName app\nDocumentRoot $app/public\n</VirtualHost>\n<VirtualHost *>\nServerName liar\nDocumentRoot $liar/public\nPassengerPython $liar/python3\nPassengerStartTimeout 2\n</VirtualHost>\n"
+    . "<VirtualHost *>\nServerName babbler\nDocumentRoot $babbler/public\nPassengerAppStartCommand \"/usr/bin/python3 serve.py\"\nPassengerMaxRequestTime 3\n</VirtualHost>\n");
 my $socket = core_socket($h);
 is $h->get('/', Host => 'app')->status, 200, 'an application runs';
 my ($watchdog, $core, $apache) = ($h->watchdog, $h->core, $h->{pid});
@@ -53,11 +90,36 @@ sub begin {
 sub end { my ($busy) = @_; local $/; my $text = readline $busy->[1]; waitpid $busy->[0], 0; return eval { decode_json($text) } // {} }
 sub alive { my ($what) = @_; is join(' ', $h->watchdog, $h->{pid}), "$watchdog $apache", "$what: watchdog and Apache live"; unlike $h->log_text, qr/exit signal|AddressSanitizer|runtime error|Assertion|PSG0011/, '... and nobody has crashed' }
 
-# Child to core; and, beside it, a loader that lies.
+# Visits again and again until then, from so many at once; the told statuses are summed up by `seen`.
+sub visit {
+    my ($n, $until, $host) = @_;
+    return map {
+        my $pid = open(my $told, '-|') // die "fork: $!";
+        if (!$pid) {
+            my %seen;
+            while (time < $until) {
+                my $r = eval { $h->client(timeout => 20)->ask('GET', '/', Host => $host, ($_ % 2 ? (Connection => 'Upgrade', Upgrade => 'websocket') : (Connection => 'close'))) };
+                $seen{ $r ? $r->status // 'cut' : 'cut' }++;
+            }
+            syswrite STDOUT, encode_json(\%seen);
+            POSIX::_exit(0);
+        }
+        $told;
+    } 1 .. $n;
+}
+sub seen {
+    my %status;
+    for my $told (@_) { local $/; my $seen = eval { decode_json(scalar readline $told) } // {}; $status{$_} += $seen->{$_} for keys %$seen }
+    return join ', ', map { "$status{$_} x $_" } sort keys %status;
+}
+
+# Child to core; and, beside it, a loader that lies, and an application.
 {
     my @options = ({}, { min_instances => \pack('N', 3), python => '/usr/bin/python3' }, { app_env => 'staging' });
     my $busy = begin('www-data', 'requests', $socket, map { hello() . message(app_root => $app, group => 'frames', options => $_, path => '/', env => { A => 'b' }) } @options);
+    my @visitors = visit(3, time + $seconds + 1, 'babbler');
     $h->get('/', Host => 'liar') for 1 .. 3;
+    like seen(@visitors), qr/\b200\b.*\b502\b/, 'an application makes mistakes in its answers';
     my $did = end($busy);
     cmp_ok $did->{sent} // 0, '>', 200 * $seconds, ($did->{sent} // 0) . ' requests with mistakes, ' . ($did->{answered} // 0) . ' of them answered';
     is $h->core, $core, '... by the same core';
@@ -74,23 +136,10 @@ sub alive { my ($what) = @_; is join(' ', $h->watchdog, $h->{pid}), "$watchdog $
     my $busy = begin('', 'responses', $socket, @answers);
     wait_for { -e "$socket.away" } 'it has taken the core\'s place';
     $h->graceful; # links to the core itself are kept
-    my %status;
-    my @visitors = map {
-        my $pid = open(my $told, '-|') // die "fork: $!";
-        if (!$pid) {
-            my ($end, %seen) = (time + $seconds);
-            while (time < $end) {
-                my $r = eval { $h->client(timeout => 20)->ask('GET', '/', Host => 'app', ($_ % 2 ? (Connection => 'Upgrade', Upgrade => 'websocket') : (Connection => 'close'))) };
-                $seen{ $r ? $r->status // 'cut' : 'cut' }++;
-            }
-            syswrite STDOUT, encode_json(\%seen);
-            POSIX::_exit(0);
-        }
-        $told;
-    } 1 .. 12;
+    my @visitors = visit(12, time + $seconds, 'app');
     my $did = end($busy);
-    for my $told (@visitors) { local $/; my $seen = eval { decode_json(scalar readline $told) } // {}; $status{$_} += $seen->{$_} for keys %$seen }
-    cmp_ok $did->{sent} // 0, '>', 10, ($did->{sent} // 0) . ' answers with mistakes: ' . join(', ', map { "$status{$_} x $_" } sort keys %status);
+    my $seen = seen(@visitors);
+    cmp_ok $did->{sent} // 0, '>', 10, ($did->{sent} // 0) . " answers with mistakes: $seen";
     alive('answers');
     my $ok = wait_for { $h->get('/', Host => 'app')->status == 200 } undef, 20;
     ok $ok, '... and visitors are served by the core again';
