@@ -127,10 +127,11 @@ sub inside {
     my $h = Harness->new(mpm => $mpm, env => { TOKEN => $secret, PYTHONPATH => '/nowhere', RUBYOPT => '-w', NODE_OPTIONS => '--no-warnings', 'BASH_FUNC_x%%' => '() { :; }' });
     my $shop = shop($h);
     my $evil = $h->make_app('evil', { 'passenger_wsgi.py' => console() }, owner => $eve);
+    my $sticky = "PassengerStickySessions on\n";
     # Somebody who runs nothing else on this machine.
     my ($alone) = grep { my $uid = getpwnam $_; defined $uid && !grep { ((stat $_)[4] // -1) == $uid } glob '/proc/[0-9]*' } qw(uucp lp list proxy irc);
     my $lonely = $h->copy_app('wsgi', 'alone', owner => $alone // $eve);
-    $h->start(conf => vhost('alone', "$lonely/public") . "PassengerStatThrottleRate 0\nPassengerMaxPoolSize 5\n" . vhost('shop', "$shop/public", "PassengerEnvVar WORD \"$secret\"\nPassengerAppGroupName shop\n") . vhost('evil', "$evil/public"));
+    $h->start(conf => vhost('alone', "$lonely/public") . "PassengerStatThrottleRate 0\nPassengerMaxPoolSize 5\n" . vhost('shop', "$shop/public", "PassengerEnvVar WORD \"$secret\"\nPassengerAppGroupName shop\n$sticky") . vhost('evil', "$evil/public", $sticky));
     $h->allow_log(qr/PassengerStatThrottleRate/);
     my $victim = $h->get('/process', Host => 'shop')->json;
     is $victim->{env}{WORD}, $secret, 'alice\'s application has a secret';
@@ -153,6 +154,11 @@ sub inside {
     my $fds = $run->('result = {fd: os.readlink("/proc/self/fd/" + fd) for fd in os.listdir("/proc/self/fd") if os.path.lexists("/proc/self/fd/" + fd)}');
     ok !(grep { m{\Q$h->{root}\E} && !m{/apps/evil} } values %$fds), 'its descriptors lead to no file of the server' or diag explain $fds;
 
+    # A cookie that names alice's process means nothing to another application.
+    my ($cookie) = ($h->get('/', Host => 'shop')->header('Set-Cookie') // '') =~ /^([^;]+)/;
+    ok $cookie, 'visitors of alice\'s have a cookie';
+    is_deeply $h->ask('POST', '/', Host => 'evil', Cookie => $cookie, body => 'result = os.getuid()')->json, $eve_uid, '... which leads to eve\'s process at eve\'s site' if $cookie;
+
     # Others' processes.
     for my $who (sort keys %who) {
         is $run->("result = attempt(lambda: read('/proc/$who{$who}/$_'))"), 'refused', "$_ of $who" for qw(environ mem maps);
@@ -168,6 +174,7 @@ sub inside {
     # Sockets: every one that somebody listens at.
     my @listens = map { my @f = split ' ', $_, 8; ($f[3] // '') eq '00010000' && $f[7] && $f[7] =~ /\Q$h->{root}\E|^@/ ? $f[7] : () } split /\n/, slurp('/proc/net/unix');
     ok scalar(grep { $_ eq $core_sock } @listens), 'the core listens';
+    ok !(grep { /^@.*(?:passenger|psg-)/ } @listens), 'nothing of ours listens where a name is all that it takes (abstract sockets)';
     for my $path (grep { m{^\Q$h->{root}\E} && !m{/admin$|/cgisock} } @listens) {
         is $run->("result = attempt(lambda: connect('$path'))"), 'refused', 'no connection to ' . $path =~ s{.*/registry/instance-\w+}{}r;
     }
@@ -266,7 +273,7 @@ sub htaccess {
         ['the log of alice', "PassengerAppLogFile $shop/own.log"], ['... by a symbolic link', 'PassengerAppLogFile link.log', symlink => ["$shop/own.log", 'link.log']],
         ['... by a hard link', 'PassengerAppLogFile hard.log', link => ["$shop/own.log", 'hard.log']],
         ['a log in alice\'s folder', "PassengerAppLogFile $shop/new.log"], ['a log in root\'s', "PassengerAppLogFile $h->{root}/logs/new.log"],
-        ['a log through a pipe', "PassengerAppLogFile \"|$tell\""],
+        ['a log that is a pipe', 'PassengerAppLogFile pipe.log', fifo => [undef, 'pipe.log']], ['a log through a pipe', "PassengerAppLogFile \"|$tell\""],
         ['an error page of alice', "PassengerCustomErrorPage $shop/own.log\nPassengerStartupFile broken.py"],
         ['... by a link', "PassengerCustomErrorPage public/page.html\nPassengerStartupFile broken.py", symlink => ["$shop/own.log", 'public/page.html']],
         ['/etc/shadow as error page', "PassengerCustomErrorPage /etc/shadow\nPassengerStartupFile broken.py"],
@@ -278,7 +285,7 @@ sub htaccess {
         ['... by a hard link', 'PassengerStartupFile hard.py', link => ["$shop/passenger_wsgi.py", 'hard.py']],
         ['... by a symbolic link', 'PassengerStartupFile soft.py', symlink => ["$shop/passenger_wsgi.py", 'soft.py']],
         ['Passengerfile.json of alice', 'PassengerStartupFile Passengerfile.json', link => ["$shop/passenger.json", 'Passengerfile.json']],
-        ['alice\'s interpreter', "PassengerPython $shop/bin/python3"], ['a command for an interpreter', "PassengerPython \"/bin/sh -c '$tell'\""],
+        ['alice\'s interpreter', "PassengerPython $shop/bin/python3"], ['a program that becomes root as interpreter', 'PassengerPython /usr/bin/passwd'], ['a command for an interpreter', "PassengerPython \"/bin/sh -c '$tell'\""],
         ['user alice', "PassengerUser $alice"], ['user root', 'PassengerUser root'], ['user 0', 'PassengerUser 0'], ['user #0', 'PassengerUser "#0"'], ['group root', 'PassengerGroup root'],
         ['group shadow', 'PassengerGroup shadow'], ['alice\'s group', "PassengerGroup $group"], ['the name of alice\'s group', 'PassengerAppGroupName shop'],
         ['a command', "PassengerAppStartCommand \"$tell\""], ['a command in a name', "PassengerAppGroupName \"\$($tell)\""], ['a command as environment', "PassengerAppEnv \"`$tell`\""],
@@ -299,8 +306,8 @@ sub htaccess {
         $h->own($_, $eve) for $app, $docroot;
         if ($how) {
             my $to = "$app/$link->[1]";
-            $how eq 'link' ? (link $link->[0], $to or die "link: $!") : (symlink $link->[0], $to or die "symlink: $!");
-            system('chown', '-h', $eve, $to) if $how eq 'symlink';
+            $how eq 'fifo' ? POSIX::mkfifo($to, 0600) : $how eq 'link' ? (link $link->[0], $to or die "link: $!") : (symlink $link->[0], $to or die "symlink: $!");
+            system('chown', '-h', $eve, $to) if $how =~ /symlink|fifo/;
         }
         $conf .= vhost("e$i", $docroot);
     }
