@@ -243,6 +243,8 @@ sub failures {
         never => { 'app.js' => "setInterval(() => {}, 1000);\n" }, below => { 'app.js' => "require('./lib/x');\n", 'lib/x.js' => "\n\nundefinedFunction();\n" },
         https => { 'app.js' => "require('https').createServer({}, () => {}).listen(0, '127.0.0.1');\n" }, http2 => { 'app.js' => "require('http2').createServer().listen(0, '127.0.0.1');\n" },
         forks => { 'app.mjs' => "import cluster from 'cluster';\nimport http from 'http';\nif (cluster.isPrimary) cluster.fork(); else http.createServer().listen(3000);\n" },
+        own => { 'app.js' => "\nrequire('./dist/main');\n" }, ownesm => { 'app.mjs' => "import './dist/main.js';\n" },
+        compiler => { 'app.js' => "throw new Error('Transform failed with 1 error:\\n  app.ts:2:16: ERROR: Unexpected x\\nmore');\n" },
         gone => { 'x.js' => '' }, top => { 'app.mjs' => "await new Promise(() => {});\n" },
     );
     my %says = (
@@ -252,11 +254,14 @@ sub failures {
         nolisten => qr{nolisten/app\.js: it ended with code 0 before .* it must call listen\(\)}, exits => qr{exits/app\.js: it ended with code 3},
         string => qr{string/app\.js: it threw 'a string'}, never => qr{spawn\.timeout: .*2 seconds.*listen\(\)}, below => qr{below/lib/x\.js, line 3: ReferenceError: undefinedFunction},
         https => qr{spawn\.timeout: .*2 seconds}, http2 => qr{spawn\.timeout: .*2 seconds}, forks => qr{forks/app\.mjs: it left the requests to processes of cluster\.fork\(\)},
+        own => qr{own/app\.js, line 2: Error: Cannot find module '\./dist/main': correct that name, or deploy the file},
+        ownesm => qr{ownesm/app\.mjs: Error: Cannot find module '/.*/ownesm/dist/main\.js' .*: correct that name, or deploy the file},
+        compiler => qr{compiler/app\.js, line 1: Error: Transform failed with 1 error: app\.ts:2:16: ERROR: Unexpected x: },
         gone => qr{app\.js cannot be found}, top => qr{top/app\.mjs: it ended with code \d+ before},
     );
     delete $app{rejected} if $major < 15;   # only a warning
     delete $app{top} if $major < 14;
-    my %options = map { ($_ => "PassengerAppType node\nPassengerStartupFile app.mjs\nPassengerAppRoot $h->{root}/apps/$_") } qw(esm esmsyntax top forks);
+    my %options = map { ($_ => "PassengerAppType node\nPassengerStartupFile app.mjs\nPassengerAppRoot $h->{root}/apps/$_") } qw(esm esmsyntax ownesm top forks);
     $options{$_} = 'PassengerStartTimeout 2' for qw(never https http2);
     $options{gone} = "PassengerAppType node\nPassengerAppRoot $h->{root}/apps/gone";
     $h->start(conf => &node . "PassengerFriendlyErrorPages on\n" . hosts($h, \%options, %app));

@@ -344,8 +344,12 @@ function explain(error) {
         return state.startup + ': it threw ' + require('util').inspect(error) + ': correct that.';
     const at = place(error);
     const where = at[1] === null ? at[0] : at[0] + ', line ' + at[1];
-    const what = error.name + ': ' + String(error.message).split('\n')[0];
-    if (error.code === 'MODULE_NOT_FOUND' || error.code === 'ERR_MODULE_NOT_FOUND')
+    const [first, second] = String(error.message).split('\n');
+    const what = error.name + ': ' + (first.endsWith(':') && second ? first + ' ' + second.trim() : first);     // compilers say it in the second line
+    const missing = error.code === 'MODULE_NOT_FOUND' || error.code === 'ERR_MODULE_NOT_FOUND';
+    if (missing && /^Cannot find module '[./]/.test(first) && !first.includes('/node_modules/'))
+        return where + ': ' + what + ': correct that name, or deploy the file; should it be made by a build, run that first.';
+    if (missing)
         return where + ': ' + what + ': install what is missing (npm install in ' + state.settings.app_root + ').';
     if (error instanceof SyntaxError)
         return where + ': ' + what + ': correct that line, or choose another interpreter than Node.js ' + process.version + ' (' + process.execPath
