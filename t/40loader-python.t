@@ -300,6 +300,7 @@ is_answer(ask("/forks?$_"), 200, "hello world\n", 'length', "os.fork(): $_") for
 is_answer(ask('/forks?subprocess'), 200, "from a subprocess\n", 'length', 'subprocess');
 is_answer(ask('/forks?multiprocessing'), 200, '4', 'length', 'multiprocessing with fresh interpreters');
 is_answer(ask('/forks?terminate'), 200, '15', 'length', 'a child can be ended by SIGTERM');
+is_answer(ask('/forks?twice'), 200, '0', 'length', 'what a child has opened, its own child has, too');
 $r = ask('/forking_blocks');
 ok $r->{body} eq '0' && $r->{whole}, 'a fork in the middle of a response leaves one of them';
 $r = ask('/forks?stays');

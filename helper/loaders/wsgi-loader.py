@@ -511,9 +511,10 @@ class Response:
 # The server
 
 def at_fork(forget):
-    """Lets `forget` run in each child that the application forks."""
+    """Lets `forget` run in each child that the application forks; in their own children the numbers are those of other files."""
+    left = [forget]
     if hasattr(os, 'register_at_fork'):
-        os.register_at_fork(after_in_child=forget)
+        os.register_at_fork(after_in_child=lambda: left and left.pop()())
 
 
 def report_stacks(tell=None):

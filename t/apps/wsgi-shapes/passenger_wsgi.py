@@ -366,6 +366,19 @@ def forks(environ, start_response):
         os.kill(pid, signal.SIGTERM)
         start_response('200 OK', TEXT)
         return [b'%d' % os.WTERMSIG(os.waitpid(pid, 0)[1])]
+    elif how == 'twice':
+        pid = os.fork()
+        if not pid:
+            opened = [os.open('/dev/null', os.O_RDONLY) for _ in range(10)]
+            grandchild = os.fork()
+            if not grandchild:
+                try:
+                    os._exit(0 if all(os.fstat(fd) for fd in opened) else 2)
+                except OSError:
+                    os._exit(1)
+            os._exit(os.WEXITSTATUS(os.waitpid(grandchild, 0)[1]))
+        start_response('200 OK', TEXT)
+        return [b'%d' % os.WEXITSTATUS(os.waitpid(pid, 0)[1])]
     elif how == 'stays':
         pid = os.fork()
         if not pid:
