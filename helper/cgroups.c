@@ -303,11 +303,13 @@ static const char *take(hp_cgroups_t *c, const char *base)
         reason = apr_psprintf(c->p, "%s: %s", folder, ag_text_error(c->p, rv));
         c->held = 0;
     }
-    if (c->held)
-        c->folder = folder;
-    else
+    if (!c->held) {
         rmdir(folder);
-    return reason;
+        return reason;
+    }
+    c->folder = folder;
+    inherit(c, base);
+    return NULL;
 }
 
 static const char *way(const hp_cgroups_t *c, const char *reason)
@@ -332,8 +334,6 @@ hp_cgroups_t *hp_cgroups_create(ag_loop_t *loop, apr_pool_t *p)
     base = hp_delegation_find(&facts, &reason, p);
     if (base)
         reason = take(c, base);
-    if (c->folder)
-        inherit(c, base);
     ag_log(AG_LOG_NOTICE, "PSG2600", "limits.way: applications' limits are kept by %s", way(c, reason));
     return c;
 }

@@ -174,7 +174,7 @@ sub contained {
     $h->start(conf => "DocumentRoot $dir/public\nPassengerTaskLimit 20\nPassengerCPUWeight 50\n");
     like way($h), qr{by cgroup v2 at $top/passenger-\d+, as far as there are controllers for them: memory pids$}, 'a container\'s tree is ours';
     my $app = $h->get('/where')->json;
-    like $app->{group}, qr{^/passenger-\d+/[\w-]*plain[\w-]*/p-1$}, '... and has the applications\' groups';
+    like $app->{group}, qr{^/passenger-\d+/[\w-]*plain[\w-]*/p-\d+$}, '... and has the applications\' groups';
     is value($app->{group}, 'pids.max'), 20, '... with their limits';
     is slurp("/proc/$app->{pid}/stat") =~ /^\S+ \(.*\)(?: \S+){16} (\S+)/ ? $1 : '', 3, '... and a priority, for there is no controller of processors';
     $h->finish;
