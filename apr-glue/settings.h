@@ -11,7 +11,8 @@ enum {
     AG_CTL_READY,                 /* watchdog: str socket path; descriptor: the listening socket, for the parent to keep */
     AG_CTL_FAILED,                /* watchdog: str one sentence; it exits after it */
     AG_CTL_RELOADING,             /* parent: configuration is being read again; SETTINGS follows within a minute, or the helper ends */
-    AG_CTL_STOP                   /* parent: end now, within the limit */
+    AG_CTL_STOP,                  /* parent: end now, within the limit */
+    AG_CTL_LOG                    /* parent: the log is another file; descriptor: that */
 };
 
 /* Logs. */

@@ -53,11 +53,17 @@ static void no_reason(hp_process_t *scribe, const char *sentence)
 static const hp_process_events_t events = {on_ready, on_failed, on_gone, nothing, no_reason};
 static const hp_process_events_t nobodys = {nothing, no_failure, nothing, nothing, no_reason};
 
+/* NULL: the server's log. In a container, whose streams that is, it goes by their names, which lead to nothing for an application's user. */
 static const char *wanted(const hp_applog_t *log)
 {
+    static const char *const streams[] = {"", "/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/2", "/proc/self/fd/1", "/proc/self/fd/2"};
     const char *path = log->config->options->app_log_file;
 
-    return path && *path ? path : NULL;
+    for (apr_size_t i = 0; path && i < AG_LEN(streams); i++) {
+        if (strcmp(path, streams[i]) == 0)
+            return NULL;
+    }
+    return path;
 }
 
 static void disconnect(hp_applog_t *log)

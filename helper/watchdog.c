@@ -359,6 +359,12 @@ static void upgrade(hp_watchdog_t *w, const char *settings, apr_size_t len)
     hp_ward_kill(w->core_ward); /* it was told to end; another takes its place */
 }
 
+static void change_log(hp_watchdog_t *w, int fd)
+{
+    ag_log_take(fd);
+    send_settings(w); /* with the log */
+}
+
 static void on_settings(hp_watchdog_t *w, const char *data, apr_size_t len, const int *fds, int nfds)
 {
     ag_loop_timer_stop(w->reload_timer);
@@ -400,6 +406,8 @@ static void on_ctl(void *baton, int events)
     type = ag_frame_open(&in, w->p, parcel.data, parcel.len);
     if (type == AG_CTL_SETTINGS)
         on_settings(w, parcel.data, parcel.len, parcel.fds, parcel.nfds);
+    else if (type == AG_CTL_LOG && parcel.nfds == 1)
+        change_log(w, parcel.fds[0]);
     else
         hp_parent_refuse(&parcel);
     ag_parcel_done(&parcel);

@@ -2,6 +2,7 @@
 #include "mod_passenger/conf.h"
 #include "mod_passenger/errorlog.h"
 #include "mod_passenger/grants.h"
+#include "mod_passenger/logfile.h"
 #include "apr-glue/clock.h"
 #include "apr-glue/parcel.h"
 #include <ap_mpm.h>
@@ -174,16 +175,11 @@ static void send_order(keep_t *k, uint32_t type)
     apr_pool_destroy(ptemp);
 }
 
-/* The descriptor that the helper logs to; *popened if it must be closed. Descriptor 2 is Apache's error log, always the newest. A FIFO without
- * a reader is refused instead of waited for.
- */
+/* The descriptor that the helper logs to; *popened if it must be closed. Descriptor 2 is Apache's error log, always the newest. */
 static int open_log(int *popened)
 {
-    const char *path = mp_conf_global()->log_file;
-    int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644) : -1, facility;
+    int fd = mp_logfile_open(), facility;
 
-    if (path && fd < 0)
-        MP_LOG(APLOG_WARNING, errno, ap_server_conf, "PSG0512", "PassengerLogFile: open(%s); the error log is used", path);
     if (fd < 0 && mp_errorlog_syslog(ap_server_conf, &facility))
         fd = mp_errorlog_open();
     *popened = fd >= 0;
@@ -234,6 +230,23 @@ static apr_status_t send_settings(keep_t *k, server_rec *s)
         close(fds[0]);
     apr_pool_destroy(ptemp);
     return rv;
+}
+
+/* The log may have been rotated. */
+static void follow_log(const keep_t *k)
+{
+    int fd = mp_logfile_follow();
+    apr_pool_t *ptemp;
+    const char *data;
+    apr_size_t len;
+
+    if (fd < 0)
+        return;
+    apr_pool_create(&ptemp, NULL);
+    data = ag_frame_data(ag_frame_create(ptemp, AG_CTL_LOG), &len);
+    (void)!ag_parcel_send(k->ctl, data, len, &fd, 1);
+    apr_pool_destroy(ptemp);
+    close(fd);
 }
 
 /* In the forked child: becomes the helper, or tells why not. */
@@ -428,10 +441,12 @@ static int monitor(apr_pool_t *p, server_rec *s)
     (void)p;
     if (!k || getpid() != k->parent)
         return DECLINED;
-    if (k->proc.pid)
+    if (k->proc.pid) {
         drain(k);
-    else if (k->retry_at && ag_clock_now() >= k->retry_at)
+        follow_log(k);
+    } else if (k->retry_at && ag_clock_now() >= k->retry_at) {
         start(k, s, AGAIN_WAIT);
+    }
     return DECLINED;
 }
 

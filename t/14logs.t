@@ -4,12 +4,16 @@ use warnings;
 use lib 't/lib';
 use Test::More;
 use Harness;
+use POSIX qw(mkfifo);
 use Proc;
 
 my ($first, @others) = Harness->mpms;
-for my $part (split ' ', $ENV{PARTS} // 'files rotation deaths refused server') {
+my @rotated = map { rotate_server($first) } 1, 2;
+symlink "$rotated[1]{root}/logs/elsewhere", "$rotated[1]{root}/logs/passenger.log" or die "symlink: $!";
+for my $part (split ' ', $ENV{PARTS} // 'files rotation deaths refused server streams') {
     subtest "$first: $part" => sub { no strict 'refs'; &$part($first) };
 }
+subtest "$first: rotated" => sub { rotated(@rotated) };
 for my $mpm (@others) {
     subtest "$mpm: files" => sub { files($mpm) };
 }
@@ -159,4 +163,60 @@ sub server {
     $h->graceful;
     is say_in($h, 'after_graceful'), 200, 'after a reload';
     soon { $h->log_text =~ /App \d+ output: after_graceful/ } '... still';
+    my @cats = grep { $_->{ppid} == $h->{pid} && "@{ $_->{cmdline} }" =~ m{/bin/cat} } Proc::all();
+    $h->allow_log(qr/AH00(?:106|488)/); # what Apache says of its program
+    kill KILL => map { $_->{pid} } @cats;
+    soon { say_in($h, 'after_death'); $h->log_text =~ /App \d+ output: after_death/ } 'after its death Apache starts another', 20;
+}
+
+# PassengerLogFile after logrotate has renamed it. Apache's parent looks every ten seconds, which go by while other parts run.
+sub rotate_server {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my ($app, $log) = ($h->copy_app('wsgi'), "$h->{root}/logs/passenger.log");
+    $h->start(conf => "DocumentRoot $app/public\nPassengerLogFile $log\n");
+    is say_in($h, 'before'), 200, 'an application prints into PassengerLogFile';
+    has($log, 'output: before');
+    rename $log, "$log.1" or die "rename: $!";
+    return $h;
+}
+
+sub rotated {
+    my ($h, $linked) = @_;
+    my $log = "$h->{root}/logs/passenger.log";
+    soon { -e $log } 'a file that was renamed is made anew', 30;
+    soon { say_in($h, 'after'); slurp($log) =~ /passenger-core:notice.* output: after/ } '... and written to', 20;
+    soon { slurp("$log.1") =~ /output: before/ } '... nothing of the old one is lost';
+    $h->kill_core;
+    $h->allow_log('PSG0013');
+    soon { say_in($h, 'other'); slurp($log) =~ /output: other/ } '... another core does, too', 20;
+    truncate $log, 0;
+    is say_in($h, 'truncated'), 200, 'cut short';
+    soon { slurp($log) =~ /^\[[^\0]*output: truncated/ } '... it begins anew', 20;
+    soon { $linked->log_text =~ /PSG2810/ } 'a symbolic link in the place of one is not followed', 30;
+    $linked->allow_log('PSG2810');
+    ok !-e "$linked->{root}/logs/elsewhere", '... to where it leads';
+    is say_in($linked, 'old'), 200, 'the application goes on';
+    has("$linked->{root}/logs/passenger.log.1", 'output: old');
+    $_->finish for $h, $linked;
+}
+
+# As in a container: Apache's own streams are pipes, and the logs.
+sub streams {
+    my ($mpm) = @_;
+    for my $conf ("ErrorLog /proc/self/fd/2\n", "ErrorLog /dev/stderr\nPassengerLogFile /dev/stdout\nPassengerAppLogFile /dev/stderr\n") {
+        my $h = Harness->new(mpm => $mpm);
+        my $app = $h->copy_app('wsgi');
+        mkfifo("$h->{root}/logs/start", 0600) or die "mkfifo: $!";
+        my $reader = fork // die "fork: $!";
+        exec 'sh', '-c', "cat $h->{root}/logs/start >>$h->{root}/logs/error_log" or POSIX::_exit(127) if !$reader;
+        $h->start(conf => "DocumentRoot $app/public\n$conf");
+        is say_in($h, 'through_a_stream'), 200, 'logs are ' . $conf =~ s/\n/, /gr;
+        soon { $h->log_text =~ /output: through_a_stream/ } '... which get the output', 20;
+        $h->graceful;
+        is say_in($h, 'after_graceful'), 200, 'after a reload';
+        soon { $h->log_text =~ /output: after_graceful/ } '... still', 20;
+        $h->finish;
+        waitpid $reader, 0;
+    }
 }
