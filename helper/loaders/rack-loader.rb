@@ -213,6 +213,7 @@ module PhusionPassenger
       end
 
       def read(length = nil, out = nil)
+        return read_on(length, out) if length && length > 0 && !@whole && @store.pos == @kept
         fill(length && @store.pos + length)
         out ? @store.read(length, out) : @store.read(length)
       end
@@ -256,6 +257,18 @@ module PhusionPassenger
       end
 
       private
+
+      # What nobody has read yet is handed out as it came. A piece cut out of the store would share its memory, and the next one that is kept would have
+      # all of it copied.
+      def read_on(length, out)
+        data = @source.read(length)
+        @whole = true unless data
+        keep(data) if data
+        @store.seek(@kept)
+        return data unless out
+        out.replace(data || EMPTY)
+        data && out
+      end
 
       # Fetches what is missing of the first `upto` bytes, or all.
       def fill(upto)
