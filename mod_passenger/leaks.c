@@ -11,7 +11,6 @@
 
 typedef struct {
     int folder, top, whole; /* whole: the head is all of the name */
-    const char *letter;     /* the head's first, or the tail's last where there is no head */
     const char *kind, *head, *tail;
     apr_size_t head_len, tail_len;
 } row_t;
@@ -20,7 +19,7 @@ typedef struct {
 #define ANY 0
 #define ROW(is_folder, is_whole, where, of, begin, end)                                                                                    \
     {.folder = is_folder, .whole = is_whole, .top = where, .kind = of, .head = begin, .tail = end, .head_len = sizeof(begin) - 1,           \
-     .tail_len = sizeof(end) - 1, .letter = sizeof(begin) > 1 ? (begin) : (end) + sizeof(end) - 2},
+     .tail_len = sizeof(end) - 1},
 #define FILE(where, kind, name)          ROW(0, 1, where, kind, name, "")
 #define FILES(where, kind, begin, end)   ROW(0, 0, where, kind, begin, end)
 #define FOLDER(where, kind, name)        ROW(1, 1, where, kind, name, "")
@@ -29,6 +28,28 @@ typedef struct {
 static const row_t rows[] = {
 #include "mod_passenger/leaks.def"
 };
+
+/* For files and for folders, by the first letter of a row's head, or the last one of its tail where it has no head: a row's number, from 1, and
+ * that of the next one that has this letter there. Almost always no row has a name's letters. */
+struct mp_leaks_index_t {
+    unsigned char first[2][UCHAR_MAX + 1], last[2][UCHAR_MAX + 1], next[AG_LEN(rows)];
+};
+
+mp_leaks_index_t *mp_leaks_index_create(apr_pool_t *p)
+{
+    mp_leaks_index_t *index = apr_pcalloc(p, sizeof(*index));
+    apr_size_t i;
+
+    for (i = AG_LEN(rows); i-- > 0;) {
+        const row_t *row = &rows[i];
+        unsigned char *number = row->head_len ? &index->first[row->folder][(unsigned char) row->head[0]]
+                                              : &index->last[row->folder][(unsigned char) row->tail[row->tail_len - 1]];
+
+        index->next[i] = *number;
+        *number = (unsigned char) (i + 1);
+    }
+    return index;
+}
 
 static int matches(const row_t *row, const char *name, apr_size_t len)
 {
@@ -43,24 +64,32 @@ static int concerns(const row_t *row, const char *kind)
     return !*row->kind || strcmp(row->kind, kind) == 0 || (!row->folder && strcmp(kind, "generic") == 0 && strcmp(row->kind, "nodejs") != 0);
 }
 
+/* 1 if one of the rows from number `i` on names this part of a path. */
+static int names(const mp_leaks_index_t *index, int i, const char *part, apr_size_t len, int top, const char *kind)
+{
+    for (; i; i = index->next[i - 1]) {
+        const row_t *row = &rows[i - 1];
+
+        if ((!kind || ((top || !row->top) && concerns(row, kind))) && matches(row, part, len))
+            return 1;
+    }
+    return 0;
+}
+
 /* 1 if one part of `path` is named in the list. Without a kind: of any kind, at any depth. */
-static int listed(const char *path, const char *kind)
+static int listed(const mp_leaks_index_t *index, const char *path, const char *kind)
 {
     int top = 1;
 
     while (*path == '/')
         path++;
     for (; *path; top = 0) {
-        apr_size_t len = strcspn(path, "/"), i;
-        int folder = path[len] == '/', first = apr_tolower(*path), last = apr_tolower(path[len - 1]);
+        apr_size_t len = strcspn(path, "/");
+        int folder = path[len] == '/';
 
-        for (i = 0; i < AG_LEN(rows); i++) {
-            /* Almost always the first or last letter says no. */
-            if (rows[i].folder != folder || *rows[i].letter != (rows[i].head_len ? first : last))
-                continue;
-            if ((!kind || ((top || !rows[i].top) && concerns(&rows[i], kind))) && matches(&rows[i], path, len))
-                return 1;
-        }
+        if (names(index, index->first[folder][(unsigned char) apr_tolower(*path)], path, len, top, kind) ||
+            names(index, index->last[folder][(unsigned char) apr_tolower(path[len - 1])], path, len, top, kind))
+            return 1;
         path += len;
         while (*path == '/')
             path++;
@@ -93,14 +122,14 @@ static const char *real(apr_pool_t *p, const char *path)
     return copy;
 }
 
-int mp_leaks_suspect(const request_rec *r)
+int mp_leaks_suspect(const mp_leaks_index_t *index, const request_rec *r)
 {
     const char *rest;
 
     if (r->finfo.filetype != APR_REG || !r->filename)
         return 0;
     rest = below(r->filename, ap_context_document_root((request_rec *) (apr_uintptr_t) r));
-    return listed(rest ? rest : r->filename, NULL) || mp_map_looks_like_startup(r);
+    return listed(index, rest ? rest : r->filename, NULL) || mp_map_looks_like_startup(r);
 }
 
 static void report(request_rec *r, const mp_map_app_t *app, const char *documents)
@@ -115,7 +144,7 @@ static void report(request_rec *r, const mp_map_app_t *app, const char *document
         MP_RLOG(APLOG_INFO, 0, r, "PSG1711", "%s was asked for and refused: it is part of the application %s", r->filename, app->root);
 }
 
-int mp_leaks_secret(request_rec *r, const mp_map_app_t *app)
+int mp_leaks_secret(const mp_leaks_index_t *index, request_rec *r, const mp_map_app_t *app)
 {
     const char *documents, *root, *path, *below_documents;
 
@@ -130,7 +159,7 @@ int mp_leaks_secret(request_rec *r, const mp_map_app_t *app)
     if (strncmp(path, "public/", 7) == 0 || strncmp(path, ".well-known/", 12) == 0)
         return 0;
     /* A script of PHP's is asked for to be run. */
-    if (!listed(path, app->kind) && (app->script.file || !mp_map_looks_like_startup(r) || !mp_map_is_startup(r, app)))
+    if (!listed(index, path, app->kind) && (app->script.file || !mp_map_looks_like_startup(r) || !mp_map_is_startup(r, app)))
         return 0;
     report(r, app, documents);
     return 1;

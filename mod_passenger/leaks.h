@@ -4,11 +4,16 @@
 
 #include "mod_passenger/map.h"
 
-/* 1 if the request's file has a name that could be of such a file. Cheap, and mostly 0. */
-int mp_leaks_suspect(const request_rec *r);
+/* The list, by letters. */
+typedef struct mp_leaks_index_t mp_leaks_index_t;
+
+mp_leaks_index_t *mp_leaks_index_create(apr_pool_t *p);
+
+/* 1 if the request's file has a name that could be of such a file, or looks like a startup file's. Cheap, and mostly 0. */
+int mp_leaks_suspect(const mp_leaks_index_t *index, const request_rec *r);
 
 /* 1 if that file is a secret of the application's: leaks.def. The first time that a process meets one of an application it is logged, with
  * what to do. */
-int mp_leaks_secret(request_rec *r, const mp_map_app_t *app);
+int mp_leaks_secret(const mp_leaks_index_t *index, request_rec *r, const mp_map_app_t *app);
 
 #endif

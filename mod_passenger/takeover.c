@@ -28,6 +28,7 @@
 typedef struct {
     mp_map_cache_t *found;
     mp_env_cache_t *env;
+    mp_leaks_index_t *leaks;
     mp_link_pool_t *links;
     mp_park_lot_t *lot; /* NULL: requests wait in their threads */
 } child_t;
@@ -39,6 +40,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     child->found = mp_map_cache_create(pchild);
+    child->leaks = mp_leaks_index_create(pchild);
     child->env = mp_env_cache_create(pchild);
     child->lot = mp_park_lot_create(pchild, s);
     child->links = mp_link_pool_create(pchild, threads > 1 ? threads : 1, child->lot ? GLANCE : PATIENCE, mp_accesslog_asks(s));
@@ -162,12 +164,14 @@ static int fixups(request_rec *r)
 {
     const mp_map_app_t *app;
     const char *page;
-    int rc, plain = is_plain_file(r);
+    int rc, plain = is_plain_file(r), served = is_served(r);
 
-    if (is_served(r) && mp_leaks_suspect(r)) {
+    if (served && mp_leaks_suspect(child_of(r)->leaks, r)) {
         rc = mp_map_find(child_of(r)->found, r, &app);
-        if (rc != DECLINED && (rc != OK || mp_leaks_secret(r, app)))
+        if (rc != DECLINED && (rc != OK || mp_leaks_secret(child_of(r)->leaks, r, app)))
             return rc == OK ? HTTP_FORBIDDEN : rc;
+    } else if (served && plain) {
+        return DECLINED;
     }
     if (ap_get_module_config(r->request_config, &passenger_module) && r->handler && strcmp(r->handler, HANDLER) == 0)
         return DECLINED; /* taken early */
