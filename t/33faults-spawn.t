@@ -238,7 +238,12 @@ sub with_faults {
     my ($h, $faults) = @_;
     my $good = $h->copy_app('wsgi', 'good');
     my @apps = map { $h->copy_app('wsgi', "app$_") } 1 .. 2;
-    $h->start(conf => "PassengerMaxPoolSize 10\nPassengerPoolIdleTime 300\n"
+    my $marker = "$h->{root}/marker";
+    spew($marker, '');
+    chmod 0666, $marker;
+    my @steps = qw(initgroups1 setresgid1 setresgid0 setresuid1 setresuid11 setresuid0 chdir1);
+    my $steps = join '', map { vhost($_, $h->make_app($_, { 'passenger_wsgi.py' => "import os\nopen('$marker', 'a').write('$_ %d\\n' % os.getuid())\n" })) } @steps;
+    $h->start(conf => "PassengerMaxPoolSize 10\nPassengerPoolIdleTime 300\n$steps"
         . vhost('good', $good, 'PassengerMaxInstances 1', 'PassengerMaxRequestQueueTime 1') . join '', map { vhost("app$_", $apps[$_ - 1]) } 1 .. 2);
     is $h->get('/', Host => 'good')->status, 200, 'it serves' or diag $h->log_text;
     quiet($h);
@@ -260,6 +265,19 @@ sub with_faults {
     is $seen->{bad}, 0, '... and nobody else does' or diag $seen->{text};
     cmp_ok $seen->{worst}, '<', 1.5, '... at all';
     unlink "$faults/passwd";
+
+    # A right that cannot be given up, or a step that only seems to have been taken: nothing of the application's runs.
+    my %told = (initgroups => 'the groups of user', setresgid => 'could not become user', setresuid => 'could not become user', chdir => 'PassengerAppRoot|folder');
+    for my $step (sort keys %told) {
+        for my $errno ($step eq 'setresuid' ? (1, 11, 0) : $step eq 'setresgid' ? (1, 0) : (1)) {
+            spew("$faults/$step", $errno);
+            is $h->get('/', Host => "$step$errno")->status, 500, "$step " . ($errno ? "fails with errno $errno" : 'does nothing') . ': the visitor is told';
+            like $h->expect_log(qr/PSG0113: spawn\.failed: \S+$step$errno /), $errno ? qr/$told{$step}/ : qr/could not give up root's rights|did not become user/, '... and why';
+            unlink "$faults/$step";
+        }
+    }
+    is slurp($marker), '', '... and nothing of theirs ran';
+    is $h->get('/', Host => 'good')->status, 200, '... while others are served';
 
     # The wall clock jumps: no process goes, no time limit fires early or late.
     my $pids = join ' ', $h->watchdog, $h->core, $h->apps;

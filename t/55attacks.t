@@ -8,11 +8,11 @@
 #   CVE-2016-10345, CVE-2012-0883, L18                 60admin.t (tools in hostile folders), t/00style-words.t (no system, no temporary names)
 #   CVE-2017-16355, L05                                env_files here; 52looker.t, 49broken.t, 48interpreter.t (FIFOs), 00unit/apr-glue/appfile.c
 #   CVE-2018-12026, -12027, -12028, -12029, L04, L06-L08   inside, races; 46smart.t (liars), 44generic.t and 46own-start.t (whose a port or socket is)
-#   CVE-2018-12615, CVE-2014-0240, -8583, CVE-2013-4559, L01, L02   inside (ids, capabilities); 50trust.t, 00unit/helper/user.c
+#   CVE-2018-12615, CVE-2014-0240, -8583, CVE-2013-4559, L01, L02   inside (ids, capabilities); 33faults-spawn.t (steps that fail); 50trust.t, 00unit/helper/user.c
 #   Passenger 6.2.0, CVE-2014-0185, L10, L11           inside (sockets, administrators, ten thousand connections); 60admin.t (rights)
 #   Passenger 6.2.2, H06                               00unit/apr-glue/frame.c, 80fuzz.t
-#   uWSGI's UWSGI_FILE, CVE-2019-0211, CVE-2021-21703, CVE-2002-0839, -2007-3304, L09   forged here (options that others use); 50trust.t, 80fuzz.t (frame)
-#   CVE-2018-6758, CVE-2009-1195, CVE-2011-3607, CVE-2025-66200, CVE-2026-24072, -44119, -59797, H04, L14   htaccess here; 12htaccess.t, 13env.t
+#   uWSGI's UWSGI_FILE, CVE-2019-0211, CVE-2021-21703, CVE-2002-0839, -2007-3304, L09   forged here (options that others use); 50trust.t, 57bounds.t, 80fuzz.t (frame), 84frames.t
+#   CVE-2018-6758, CVE-2009-1195, CVE-2011-3607, CVE-2025-66200, CVE-2026-24072, -44119, -59797, H04, L14   htaccess here; 12htaccess.t, 13env.t, 58values.t
 #   suexec's owners and links, CVE-2018-7490, L13      htaccess, races; 12htaccess.t, 50trust.t, 51leaks.t
 #   CVE-2015-7519, CVE-2024-45614, CVE-2016-5387, CVE-2022-2255, H01-H03, H05, H07, H12    20request.t (headers_in), 21fit.t
 #   CVE-2022-31813, CVE-2010-0434, H08                 21fit.t (subrequests, ErrorDocument)

@@ -1,11 +1,13 @@
 /* Faults that only the C library can show: preloaded into Apache and what it starts. Each is on while there is a file of its name in $FAULTS:
  *   clock   the wall clock is off by that many seconds
  *   fork    the helper's fork fails for want of processes
- *   passwd  looking a user up takes that many seconds */
+ *   passwd  looking a user up takes that many seconds
+ *   initgroups, setresgid, setresuid, chdir  the helper's fail with that errno; 0: nothing is done, and success is told */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,3 +99,32 @@ struct passwd *getpwuid(uid_t uid)
         sleep((unsigned)seconds);
     return real(uid);
 }
+
+/* 1 if the call is not to be made; *prc is what it returns then. */
+static int refused(const char *name, int *prc)
+{
+    long value;
+
+    if (!helper() || !on(name, &value))
+        return 0;
+    *prc = value ? -1 : 0;
+    if (value)
+        errno = (int)value;
+    return 1;
+}
+
+#define REFUSABLE(name, parameters, arguments)                              \
+    int name parameters                                                     \
+    {                                                                       \
+        static int(*real) parameters;                                       \
+        int rc;                                                             \
+                                                                            \
+        if (!real)                                                          \
+            real = (int(*) parameters)dlsym(RTLD_NEXT, #name);              \
+        return refused(#name, &rc) ? rc : real arguments;                   \
+    }
+
+REFUSABLE(initgroups, (const char *user, gid_t group), (user, group))
+REFUSABLE(setresgid, (gid_t r, gid_t e, gid_t s), (r, e, s))
+REFUSABLE(setresuid, (uid_t r, uid_t e, uid_t s), (r, e, s))
+REFUSABLE(chdir, (const char *path), (path))
