@@ -166,6 +166,8 @@ sub refused {
 sub contained {
     my $h = Harness->new(mpm => 'event', workers => 8);
     my $dir = $h->make_app('plain', { 'passenger_wsgi.py' => $source });
+    $h->{module} = "$h->{root}/lib/mod_passenger.so"; # a copy, to be replaced
+    system('cp', "$ENV{PASSENGER_BUILD}/mod_passenger.so", $h->{module}) == 0 or die;
     rmdir '/run/systemd/system';
     system('mount', '-o', 'remount,bind,rw', $top) == 0 or die;
     enter('/jobs/web', 0);
@@ -177,7 +179,31 @@ sub contained {
     like $app->{group}, qr{^/passenger-\d+/[\w-]*plain[\w-]*/p-\d+$}, '... and has the applications\' groups';
     is value($app->{group}, 'pids.max'), 20, '... with their limits';
     is slurp("/proc/$app->{pid}/stat") =~ /^\S+ \(.*\)(?: \S+){16} (\S+)/ ? $1 : '', 3, '... and a priority, for there is no controller of processors';
+    upgrade($h);
+    is $h->get('/where')->body =~ /"pid": (\d+)/ && $1, $app->{pid}, 'a helper that has become a new program keeps processes';
+    spew("$top/memory.max", 150 << 20);
+    my $c = $h->client(timeout => 60);
+    $c->write_request('GET', '/hog', Connection => 'close');
+    is $c->read_response('GET')->status, 502, 'when the container\'s memory ends, so does who has most of it';
+    $h->expect_log(qr{PSG2603: app\.memory_short: the memory of the machine, or of Apache's control group, ran out while it used \d+ MB; .* killed process $app->{pid} .* in GET /hog});
+    $h->expect_log(qr{PSG0150: request\.failed: .*app\.memory_short});
+    $h->allow_log(qr/PSG0102: app\.exited/);
     $h->finish;
+}
+
+# Another build takes over in place.
+sub upgrade {
+    my ($h) = @_;
+    my ($id) = `$h->{helper} --version` =~ /build (\w{16})/;
+    (my $other = $id) =~ tr/0-9a-f/1-9a-f0/;
+    for my $file ($h->{module}, $h->{helper}) {
+        spew("$file.new", slurp($file) =~ s/\Q$id\E/$other/gr);
+        chmod 0755, "$file.new";
+        rename "$file.new", $file or die "$file: $!";
+    }
+    my $core = $h->core;
+    $h->graceful;
+    soon { my $now = $h->core; $now && $now != $core } 'another build has taken over', 30;
 }
 
 # -- the machine around it --
