@@ -1,6 +1,7 @@
 #include "helper/applog.h"
 #include "apr-glue/log.h"
 #include "apr-glue/sock.h"
+#include "helper/flood.h"
 #include "helper/spec.h"
 #include <apr_strings.h>
 #include <errno.h>
@@ -27,6 +28,8 @@ struct hp_applog_t {
     unsigned long lost;
     ag_log_rate_t lost_rate;
     apr_time_t next_try; /* until then lines go to the server's log; 0: they do not */
+    hp_flood_t flood;
+    ag_loop_timer_t *flood_timer; /* NULL until needed */
     char *failed_path;   /* what could not be written then; malloc'ed, or NULL */
 };
 
@@ -211,9 +214,8 @@ static void keep(void *baton, const char *text, apr_size_t len)
     log->len += len;
 }
 
-static void take_line(void *baton, const ag_record_origin_t *from, const char *line, apr_size_t len, int more)
+static void log_line(hp_applog_t *log, const ag_record_origin_t *from, const char *line, apr_size_t len, int more)
 {
-    hp_applog_t *log = baton;
     const char *path = wanted(log);
 
     if (path && log->failed_path && (ag_loop_now() >= log->next_try || strcmp(path, log->failed_path) != 0)) {
@@ -231,6 +233,56 @@ static void take_line(void *baton, const ag_record_origin_t *from, const char *l
         connect_scribe(log);
     else if (log->len > 0)
         flush(log);
+}
+
+/* -- more than is logged -- */
+
+static void tell_flood(void *baton, unsigned long lost)
+{
+    const hp_applog_t *log = baton;
+
+    ag_log(AG_LOG_WARN, "PSG2820", "app.flood: %s: %lu lines of output were left out: it prints more than a log can take (20,000 lines or 8 MiB a "
+           "second, for long)", log->config->name, lost);
+}
+
+static ag_record_origin_t origin(const hp_applog_t *log, const ag_record_origin_t *from)
+{
+    return (ag_record_origin_t){log->config->name, from->pid, from->stream, log->ctx->settings->disable_log_prefix != 0};
+}
+
+static void give_flood(void *baton, const ag_record_origin_t *from, const char *line, apr_size_t len)
+{
+    ag_record_origin_t whole = origin(baton, from);
+
+    log_line(baton, &whole, line, len, 0);
+}
+
+/* Who goes starts no scribe. */
+static void give_flood_to_server(void *baton, const ag_record_origin_t *from, const char *line, apr_size_t len)
+{
+    ag_record_origin_t whole = origin(baton, from);
+
+    ag_log_output(&whole, line, len, 0);
+}
+
+static void on_flood_over(void *baton)
+{
+    hp_applog_t *log = baton;
+
+    hp_flood_end(&log->flood, &(hp_flood_end_t){tell_flood, give_flood, log});
+}
+
+static void take_line(void *baton, const ag_record_origin_t *from, const char *line, apr_size_t len, int more)
+{
+    hp_applog_t *log = baton;
+
+    if (hp_flood_takes(&log->flood, from, line, len, ag_loop_now())) {
+        log_line(log, from, line, len, more);
+    } else if (log->flood.left_out == 1) {
+        if (!log->flood_timer)
+            log->flood_timer = ag_loop_timer_create(log->ctx->loop, on_flood_over, log);
+        ag_loop_timer_start(log->flood_timer, apr_time_from_sec(1));
+    }
 }
 
 /* -- life -- */
@@ -279,6 +331,8 @@ void hp_applog_destroy(hp_applog_t **plog)
     if (!log)
         return;
     *plog = NULL;
+    ag_loop_timer_destroy(&log->flood_timer);
+    hp_flood_end(&log->flood, &(hp_flood_end_t){tell_flood, give_flood_to_server, log});
     part(log);
     give_up(log);
     free(log->waiting);

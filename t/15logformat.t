@@ -13,7 +13,7 @@ use Harness;
 use Proc;
 
 my ($mpm) = Harness->mpms;
-for my $part (split ' ', $ENV{PARTS} // 'streams json requests pipes syslog') {
+for my $part (split ' ', $ENV{PARTS} // 'streams json requests flood pipes syslog') {
     subtest "$mpm: $part" => sub { no strict 'refs'; &$part() };
 }
 done_testing;
@@ -123,6 +123,38 @@ END
     has($log, qr/\[pid \d+\] PSG0150: /, '... is without');
 }
 
+# An application that prints without end: what it prints is left out, but not its last words, nor anything of the others.
+sub flood {
+    my $h = Harness->new(mpm => $mpm);
+    my %app = map { $_ => $h->make_app($_, { 'passenger_wsgi.py' => <<'END' }) } qw(loud quiet);
+import os
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/flood":
+        lines = (b"y" * 79 + b"\n") * 1000
+        for i in range(150):
+            os.write(1, lines)
+        os.write(2, b"Fatal error: out of paper\n")
+        os._exit(3)
+    os.write(1, b"said " + environ["PATH_INFO"].encode() + b"\n")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+END
+    my $log = "$h->{root}/logs/passenger.log";
+    $h->start(conf => "PassengerLogFile $log\n" . join '', map { "<VirtualHost *>\nServerName $_\nDocumentRoot $app{$_}/public\n</VirtualHost>\n" } qw(loud quiet));
+    is $h->get('/', Host => $_)->status, 200, "$_ runs" for qw(loud quiet);
+    is $h->get('/flood', Host => 'loud')->status, 502, 'one prints 150,000 lines at once, and dies';
+    is $h->get('/1', Host => 'quiet')->status, 200, '... the other goes on';
+    has($log, qr/\[app \Q$app{quiet}\E .*output: said \/1$/m, '... and is heard');
+    has($log, qr/\[stderr\] App \d+ output: Fatal error: out of paper$/m, 'the last words are not lost');
+    my ($lost) = slurp($log) =~ /PSG2820: app\.flood: \Q$app{loud}\E \(production\): (\d+) lines of output were left out/;
+    my $y = () = slurp($log) =~ /output: y{79}$/mg;
+    is $y + ($lost // 0), 150_000, 'each line is there, or counted';
+    cmp_ok $y, '>=', 99_000, '... a lot is there';
+    cmp_ok $lost // 0, '>', 0, '... not all';
+    is $h->get('/2', Host => 'loud')->status, 200, 'another process';
+    has($log, qr/\[app \Q$app{loud}\E .*output: said \/2$/m, '... is heard again');
+}
+
 # A log that is a pipe: each write is one line that nobody's can be mixed into; one that nobody reads keeps nobody.
 sub pipes {
     my $fifo;
@@ -180,7 +212,7 @@ sub syslog {
     is $h->get("/log?text=line$_")->status, 200, "one that hangs keeps nobody: $_" for 1 .. 20;
     kill CONT => $daemon->{pid};
     soon { $h->get('/log?text=last'); $h->log_text =~ /output: last$/m } '... until it goes on', 30;
-    $h->allow_log('PSG0800', 'PSG1300', qr/^<14[12]>\w+ +\d+ [\d:]+ apache2\[\d+\]: \[(?:mpm_\w+|core):(?:notice|info)\]/);
+    $h->allow_log('PSG0800', 'PSG1300', 'PSG2600', qr/^<14[12]>\w+ +\d+ [\d:]+ apache2\[\d+\]: \[(?:mpm_\w+|core):(?:notice|info)\]/);
     $h->graceful;
     soon { $h->get('/log?text=reloaded'); $h->log_text =~ /output: reloaded$/m } 'after a reload too', 30;
     undef $h;
