@@ -84,12 +84,12 @@ $h->expect_log(qr/PSG3200: pool\.bounds: a request for the application in \S+ as
 is scalar(() = $h->log_text =~ /PSG3200/g), 1, '... once a minute';
 
 # What is not said at all counts as its default, which may be more than there is to have.
-attack(app_root => $root{less}, group => 'says nothing', options => {});
+attack(app_root => $root{less}, group => "$root{less} (production)", options => {});
 my $none = group_of('less');
 is $none->{options}{PassengerMaxInstances}, 2, 'who says nothing gets no more';
 # As many processes as it may have, however many it wants.
 my @slow = map { my $c = $h->client(timeout => 60); $c->write_request('GET', '/slow?s=1', Host => 'less', Connection => 'close'); $c } 1 .. 6;
 $_->read_response('GET') for @slow;
-is scalar @{ group_of('less')->{processes} }, 2, 'and processes are no more than that';
+cmp_ok scalar @{ group_of('less')->{processes} }, '<=', 2, 'and processes are no more than that';
 $h->finish;
 done_testing;
