@@ -76,6 +76,21 @@ static int same_query(const request_rec *r, const char *raw, apr_size_t len, apr
     return 1;
 }
 
+/* 1 if Apache took an encoded slash of the path raw[0..len) for one (AllowEncodedSlashes On). */
+static int slash_decoded(const core_dir_config *core, const char *raw, apr_size_t len)
+{
+    const char *end = raw + len;
+
+    if (!core->allow_encoded_slashes || !core->decode_encoded_slashes)
+        return 0;
+    while ((raw = memchr(raw, '%', (apr_size_t) (end - raw))) && end - raw >= 3) {
+        if (raw[1] == '2' && (raw[2] | 0x20) == 'f')
+            return 1;
+        raw++;
+    }
+    return 0;
+}
+
 static void set_path_info(mp_target_t *target, const char *path, apr_size_t len)
 {
     target->path_info = len ? path : "/";
@@ -98,6 +113,7 @@ void mp_target_find(mp_target_t *target, request_rec *r, const char *base_uri, i
     const char *raw = sent(r, &len, &path_len);
     int same = same_path(raw, path_len, r->uri, core->allow_encoded_slashes && !core->decode_encoded_slashes) &&
                same_query(r, raw, len, path_len);
+    int as_apache = !(flags & MP_TARGET_AS_SENT) && slash_decoded(core, raw, path_len);
     const char *path = r->uri;
 
     if (!same && (flags & MP_TARGET_AS_SENT)) {
@@ -118,7 +134,7 @@ void mp_target_find(mp_target_t *target, request_rec *r, const char *base_uri, i
     }
     if (flags & MP_TARGET_DECODED) {
         set_path_info(target, path + base_len, strlen(path + base_len));
-    } else if (path_len >= base_len && memcmp(raw, base_uri, base_len) == 0 && (path_len == base_len || raw[base_len] == '/')) {
+    } else if (!as_apache && path_len >= base_len && memcmp(raw, base_uri, base_len) == 0 && (path_len == base_len || raw[base_len] == '/')) {
         set_path_info(target, raw + base_len, path_len - base_len);
     } else {
         const char *escaped = ap_escape_uri(r->pool, path + base_len);

@@ -118,9 +118,12 @@ sub shapes {
     my ($mpm) = @_;
     $h = Harness->new(mpm => $mpm);
     my $app = $h->make_app('shop', { 'config.ru' => $source });
-    $h->start(conf => "DocumentRoot $app/public\nPassengerMaxInstances 1\nLimitRequestFieldSize 40000");
+    $h->start(conf => "PassengerMaxInstances 1\nLimitRequestFieldSize 40000\n" . join '', map { "<VirtualHost *>\nServerName $_->[0]\nDocumentRoot $app/public\n$_->[1]\n</VirtualHost>\n" }
+            ['localhost', ''], ['slash', 'AllowEncodedSlashes On'], ['sent', "AllowEncodedSlashes On\nPassengerAllowEncodedSlashes On"], ['kept', 'AllowEncodedSlashes NoDecode']);
     my $port = $h->{port};
 
+    told("an encoded slash: $_->[0]", [GET => '/a%2fb%20c', Host => $_->[0]], PATH_INFO => $_->[1], REQUEST_URI => '/a%2fb%20c')
+        for ['slash', '/a/b%20c'], ['sent', '/a%2fb%20c'], ['kept', '/a%2fb%20c'];
     told('GET', [GET => '/a'], REQUEST_METHOD => 'GET', PATH_INFO => '/a', SCRIPT_NAME => '', QUERY_STRING => '', REQUEST_URI => '/a', body => 0,
         'rack.url_scheme' => 'http', SERVER_PORT => 80, SERVER_PROTOCOL => 'HTTP/1.1', REMOTE_ADDR => '127.0.0.1', CONTENT_TYPE => undef);
     told('a query', [GET => '/a?b=c&d=%26'], QUERY_STRING => 'b=c&d=%26', REQUEST_URI => '/a?b=c&d=%26');
