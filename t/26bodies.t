@@ -17,6 +17,10 @@ for my $mpm (@mpms) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
+# What waits for the application before it waits for the client is driven otherwise on each.
+for my $part (grep { (!$ENV{PART} || $ENV{PART} =~ /\b$_\b/) && grep { $_ eq 'prefork' } Harness->mpms } qw(held_back)) {
+    subtest "prefork: $part" => sub { no strict 'refs'; &$part('prefork') };
+}
 # What happens in the core and on its disk is the same on all MPMs.
 for my $part (grep { !$ENV{PART} || $ENV{PART} =~ /\b$_\b/ } qw(room no_disk)) {
     subtest $part => sub { no strict 'refs'; &$part((Harness->mpms)[0]) };
@@ -39,6 +43,8 @@ def application(environ, start_response):
     while "file" in query and not os.path.exists(os.path.join(here, "tmp", query["file"])):
         time.sleep(0.01)
     time.sleep(float(query.get("s", 0)))
+    if "kill" in query:
+        os.kill(os.getpid(), 9)
     if "early" in query:
         start_response("422 No", [("Content-Length", "2")])
         return [b"no"]
@@ -87,6 +93,7 @@ sub server {
     return $h;
 }
 
+sub parks { $_[0] eq 'event' && ($ENV{PARK} // '') ne 'off' }
 sub begun { my ($h, $path) = @_; scalar(() = $h->log_text =~ /output: begun \Q$path\E$/mg) }
 sub memory { my ($h, $what) = @_; slurp('/proc/' . $h->core . '/status') =~ /$what:\s*(\d+)/ ? $1 : 0 }
 sub spools { my ($h) = @_; grep { m{:\Q$h->{root}\E/spool/} } Proc::fds($h->core) }
@@ -130,8 +137,8 @@ sub sizes {
 # Two hundred slow senders (as many as there are threads, where they hold those) hold no process; what they have sent is in memory, what is more in files without names.
 sub senders {
     my ($mpm) = @_;
-    my $h = server($mpm, workers => $mpm eq 'event' ? 8 : 64);
-    my $n = $mpm eq 'event' ? 200 : 50;
+    my $h = server($mpm, workers => parks($mpm) ? 8 : 64);
+    my $n = parks($mpm) ? 200 : 50;
     my $body = 'slowly ' x 3000;
     my @c = map { $h->client(timeout => 60) } 1 .. $n;
     for my $i (0 .. $#c) {
@@ -262,13 +269,13 @@ sub expecting {
         is $r->body, '5 ' . sha256_hex('hello'), '... who does not wait is served';
         cmp_ok scalar(@{ $r->{interim} }), '<=', 1, '... with one word at most';
     }
-    my %first = ('/denied' => 403, '/through?early=1' => 422);
+    my %first = ('/denied' => 403, '/through?early=1' => 422, '/through?kill=1' => 502, '/kept?kill=1' => 502);
     for my $path (sort keys %first) {
         my $c = $h->client;
         $c->write_request('POST', $path, %expect);
         my $r = $c->read_response('POST', interim => 1);
         isnt $r->status, 100, "$path: nobody is told to go on" if $path eq '/denied';
-        if ($r->status == 100) { $c->send('hel'); $r = $c->read_response('POST') }
+        if ($r->status == 100) { $c->send($path =~ /early/ ? 'hel' : 'hello'); $r = $c->read_response('POST') }
         is $r->status, $first{$path}, "$path: the answer is the application's, or the server's" or diag $r->{head};
         is scalar(@{ $r->{interim} // [] }), 0, '... after one word at most';
     }
@@ -297,7 +304,7 @@ PassengerMaxRequestQueueSize 1
     PassengerMaxRequestQueueTime 1
 </Location>
 CONF
-    $h->allow_log(qr/PSG01(?:10|11|13)|broken for ever/);
+    $h->allow_log(qr/PSG01(?:10|11|13)|broken for ever|AH10034/);
     my @expect = (Expect => '100-continue', 'Content-Length' => 5);
     my $ask = sub { my ($path) = @_; my $c = $h->client(timeout => 20); $c->write_request('POST', $path, @expect); $c };
     my $final = sub {
@@ -378,8 +385,8 @@ CONF
 # Readers that take nothing for a while: the process is free, others are as well off as without them, and memory is bounded.
 sub readers {
     my ($mpm) = @_;
-    my $n = $mpm eq 'event' ? 100 : 40;
-    my $h = server($mpm, processes => 2, workers => $mpm eq 'event' ? 16 : 64, conf => "SendBufferSize 32768\nTimeout 60");
+    my $n = parks($mpm) ? 100 : 40;
+    my $h = server($mpm, processes => 2, workers => parks($mpm) ? 16 : 64, conf => "SendBufferSize 32768\nTimeout 60");
     my $visit = sub { my $v = Fault::Visitor->new($h, '/', every => 0.02); my $begin = time; wait_for { time - $begin > 1.2 } undef, 3; $v->finish };
     my $idle = $visit->();
     my $before = memory($h, 'VmRSS');

@@ -26,7 +26,7 @@ our @EXPORT = qw(wait_for soon slurp spew);
 
 my $apache = $ENV{APACHE} // '/usr/sbin/apache2';
 my $build = abs_path($ENV{PASSENGER_BUILD} // 'build');
-my $libasan = `ldd $build/mod_passenger.so 2>/dev/null` =~ /(\S*libasan\S*) \(/ ? $1 : undef;
+my $libasan = `ldd $build/mod_passenger.so 2>/dev/null` =~ /(\S*lib[at]san\S*) \(/ ? $1 : undef; # of either sanitizer
 my %live;
 
 sub mpms { $ENV{MPM} ? split /[ ,]+/, $ENV{MPM} : qw(event worker prefork) }
@@ -90,8 +90,9 @@ sub new {
 sub _asan_helper {
     my ($self) = @_;
     my $file = "$self->{root}/lib/helper-asan";
-    spew($file, "#!/bin/sh\nunset LD_PRELOAD\nexport ASAN_OPTIONS=detect_leaks=0:abort_on_error=1\n"
-        . "exec $self->{root}/lib/passenger-helper \"\$@\"\n");
+    # No shell: dash does not survive libtsan.
+    spew($file, "#!/usr/bin/perl\ndelete \$ENV{LD_PRELOAD};\n\$ENV{ASAN_OPTIONS} = 'detect_leaks=0:abort_on_error=1';\n"
+        . "exec '$self->{root}/lib/passenger-helper', \@ARGV;\n");
     chmod 0755, $file;
     return $file;
 }
@@ -209,7 +210,8 @@ sub configtest {
 sub _env {
     my ($self) = @_;
     my %env = (PATH => '/usr/sbin:/usr/bin:/sbin:/bin', %{ $self->{env} });
-    @env{qw(LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS)} = ($libasan, 'detect_leaks=0:abort_on_error=1', 'print_stacktrace=1') if $libasan;
+    @env{qw(LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS)}
+        = ($libasan, 'detect_leaks=0:abort_on_error=1', 'print_stacktrace=1', 'die_after_fork=0:ignore_noninstrumented_modules=1') if $libasan;
     return %env;
 }
 
