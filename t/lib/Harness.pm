@@ -211,7 +211,8 @@ sub _env {
     my ($self) = @_;
     my %env = (PATH => '/usr/sbin:/usr/bin:/sbin:/bin', %{ $self->{env} });
     @env{qw(LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS)}
-        = ($libasan, 'detect_leaks=0:abort_on_error=1', 'print_stacktrace=1', 'die_after_fork=0:ignore_noninstrumented_modules=1') if $libasan;
+        = ($libasan, 'detect_leaks=0:abort_on_error=1', 'print_stacktrace=1',
+           'die_after_fork=0:ignore_noninstrumented_modules=1:suppressions=' . abs_path('t/lib/tsan.known')) if $libasan;
     return %env;
 }
 
