@@ -120,7 +120,8 @@ sub retries {
     is ask($h, '/', "r$_")->status, 200, 'a request when one is gone, which nobody knows yet' for 1 .. 4;
     kill CONT => $watchdog;
     my @lines = map { line($h, "r$_") } 1 .. 4;
-    is_deeply [sort map { $_->{attempts} } @lines], [1, 1, 1, 2], '... once at the second attempt';
+    # A connection that was kept is an attempt of its own.
+    is_deeply [sort map { $_->{attempts} > 1 ? 'more' : 1 } @lines], [1, 1, 1, 'more'], '... once not at the first attempt';
     is_deeply [map { $_->{pid} } @lines], [($lives) x 4], '... of the other process';
     $h->allow_log(qr/PSG0(?:150|105|103|102)\b/);
 }
