@@ -298,7 +298,7 @@ sub hijacks {
     put($l, pairs('/hijack?upgrade', HTTP_CONNECTION => 'upgrade', HTTP_UPGRADE => 'echo'));
     my $head = '';
     while ($head !~ /\r\n\r\n/) { IO::Select->new($l)->can_read($limit) && sysread($l, $head, 4096, length $head) or last }
-    is $head, "HTTP/1.1 101 \r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n", "$rack: another protocol";
+    is $head, "HTTP/1.1 101 \r\nConnection: upgrade\r\nUpgrade: echo\r\n!~Holds-Thread: 1\r\n\r\n", "$rack: another protocol";
     put($l, "hello\n");
     is rest_of($l), "echo: hello\n", '... both ways';
     is ask('/hijack?101')->{status}, 500, "$rack: 101 for nothing";
