@@ -28,7 +28,7 @@ sub serve {
     $h->start(conf => ($mpm eq 'prefork' ? "StartServers 16\nMinSpareServers 16\n" : '')
         . "DocumentRoot $app/public\nPassengerMaxInstances $n\nPassengerMinInstances $n\n$conf");
     is $h->get('/')->status, 200, 'it serves' or diag $h->log_text;
-    wait_for { $h->apps == $n } "$n processes";
+    wait_for { $n == (() = $h->log_text =~ /PSG0112: app\.ready/g) } "$n processes";
     return $h;
 }
 
