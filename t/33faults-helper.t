@@ -26,7 +26,7 @@ sub serve {
     my $app = $h->copy_app('wsgi');
     # Prefork starts its children one by one, and requests would wait before Apache.
     $h->start(conf => ($mpm eq 'prefork' ? "StartServers 16\nMinSpareServers 16\n" : '')
-        . "DocumentRoot $app/public\nPassengerMaxInstances $n\nPassengerMinInstances $n\n$conf");
+        . "PassengerLogLevel 4\nDocumentRoot $app/public\nPassengerMaxInstances $n\nPassengerMinInstances $n\n$conf");
     is $h->get('/')->status, 200, 'it serves' or diag $h->log_text;
     wait_for { $n == (() = $h->log_text =~ /PSG0112: app\.ready/g) } "$n processes";
     return $h;
