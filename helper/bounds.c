@@ -73,9 +73,11 @@ const ag_options_row_t *hp_bounds_lower(ag_options_t *o, const ag_options_t *mos
 {
     const ag_options_row_t *first = NULL;
 
-    for (int id = 0; id < AG_OPTIONS_COUNT; id++) {
+    /* For each request: only the few that are set are looked at. */
+    for (apr_uint64_t left = most->set; left; left &= left - 1) {
+        const int id = __builtin_ctzll(left);
         const ag_options_row_t *row = ag_options_row(id);
-        if (!(row->flags & AG_OPTIONS_CAP) || !ag_options_is_set(most, id) || !ag_options_cap(o, most, row))
+        if (!(row->flags & AG_OPTIONS_CAP) || !ag_options_cap(o, most, row))
             continue;
         ag_options_copy(o, most, id);
         if (!first)

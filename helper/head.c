@@ -64,7 +64,7 @@ static int whole_pairs(hp_head_t *head, const char *env)
         if (value >= end || value == at + 1 || *at == '!')
             return 0;
         env_seen |= at == env;
-        if (strcmp(at, "REQUEST_METHOD") == 0)
+        if (*at == 'R' && strcmp(at, "REQUEST_METHOD") == 0) /* a call for each pair of each request would be felt */
             head->is_head = strcmp(value, "HEAD") == 0;
         at = value + strlen(value) + 1;
     }
