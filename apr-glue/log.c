@@ -18,8 +18,6 @@
 #define ROOM_WAIT 20000 /* microseconds */
 
 static ag_log_level_t max_level = AG_LOG_NOTICE;
-static ag_log_sink_t sink;
-static void *sink_baton;
 static const char *role = "passenger";
 static int json;
 static unsigned long lost;     /* lines since the last one that was written */
@@ -89,12 +87,6 @@ void ag_log_set_json(int on)
 void ag_log_set_level(ag_log_level_t level)
 {
     max_level = level;
-}
-
-void ag_log_set_sink(ag_log_sink_t to, void *baton)
-{
-    sink = to;
-    sink_baton = baton;
 }
 
 void ag_log_set_role(const char *name)
@@ -175,14 +167,6 @@ static void AG_PRINTF(4, 0) say(const char *request, ag_log_level_t level, const
     if (n < 0)
         return;
     record.len = n < TEXT_MAX ? (apr_size_t)n : TEXT_MAX - 1;
-    if (sink) {
-        static const ag_record_origin_t nobody = {.bare = 1};
-        record.output = &nobody;
-        len = ag_record_text(line, sizeof line, &record, &taken);
-        line[len - 1] = '\0';
-        sink(sink_baton, level, line);
-        return;
-    }
     if (line_size == 0)
         look();
     set_time(&record);

@@ -4,9 +4,7 @@
 
 #include "apr-glue/record.h"
 
-typedef void (*ag_log_sink_t)(void *baton, ag_log_level_t level, const char *line);
-
-/* Writes one line. `tag` is a message number of ours ("PSG0101"), unique in the tree from debug upwards, or NULL for trace.
+/* Writes one line to descriptor 2. `tag` is a message number of ours ("PSG0101"), unique in the tree from debug upwards, or NULL for trace.
  * Control characters in the message are escaped, so that what an application or a client sent can't start a line of its own;
  * a line is cut at 8 KiB (the limit that Passenger's users know). Never fails; a pipe
  * that nobody empties is waited for once and a little, then its lines are lost and counted. */
@@ -23,10 +21,7 @@ void ag_log_share(int fd);
 /* Messages less severe than `level` are dropped. Default: AG_LOG_NOTICE. */
 void ag_log_set_level(ag_log_level_t level);
 
-/* Where lines go: `sink(baton, ...)`, or, with sink NULL (the default), descriptor 2 in Apache's error-log form with `role` as module name. */
-void ag_log_set_sink(ag_log_sink_t sink, void *baton);
-
-/* Names the process in lines written to descriptor 2: "watchdog", "core", "prepare". The string must stay. */
+/* Names the process in its lines, where Apache's have a module's name: "watchdog", "core", "prepare". The string must stay. */
 void ag_log_set_role(const char *role);
 
 /* Where descriptor 2 is a datagram socket, each line is a message of that facility to the system's log (/dev/log). */

@@ -28,8 +28,6 @@ apr_time_t ag_loop_now(void);
 ag_loop_io_t *ag_loop_io_create(ag_loop_t *loop, int fd, int events, ag_loop_io_cb_t cb, void *baton);
 /* Changes what is watched; costs nothing when nothing changes. */
 void ag_loop_io_set(ag_loop_io_t *io, int events);
-/* What the callback is given from now on. */
-void ag_loop_io_baton(ag_loop_io_t *io, void *baton);
 /* Ends the watch. Accepts a pointer to NULL; nulls. Allowed within the watcher's own callback. */
 void ag_loop_io_destroy(ag_loop_io_t **pio);
 

@@ -35,7 +35,9 @@ static int is_name(const char *name, apr_size_t len)
     return 1;
 }
 
-int hp_env_may_pass(const char *name, apr_size_t len)
+/* 0 if a variable of this name, set by whoever reaches the core's socket, could make a program of the user's run other code than its own, or
+ * is one that the helper sets itself, or is no name at all. */
+static int may_come_from_anyone(const char *name, apr_size_t len)
 {
     return is_name(name, len) && !listed(kept_back, AG_LEN(kept_back), name, len) && !listed(ours, AG_LEN(ours), name, len);
 }
@@ -105,7 +107,7 @@ static void add_base(hp_env_t *env, const hp_env_source_t *source, apr_pool_t *p
 
 static int may_pass(const hp_env_source_t *source, const char *pair, apr_size_t len)
 {
-    if (hp_env_may_pass(pair, len))
+    if (may_come_from_anyone(pair, len))
         return 1;
     return is_name(pair, len) && !listed(ours, AG_LEN(ours), pair, len) && source->settings &&
            ag_settings_granted(source->settings, "env_var", pair, source->spec->app_root);

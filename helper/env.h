@@ -40,8 +40,4 @@ const char *hp_env_through_shell(const hp_env_t *env, const char *const **penv, 
  * double quotes \n, \", \\ and \$ mean what they mean in a shell. NULL with *pproblem, a sentence without its end, if a line is something else. */
 apr_array_header_t *hp_env_parse(const char *text, const char **pproblem, apr_pool_t *p);
 
-/* 0 if a variable of this name, set by whoever reaches the core's socket, could make a program of the user's run other code than its own, or
- * is one that the helper sets itself, or is no name at all. */
-int hp_env_may_pass(const char *name, apr_size_t len);
-
 #endif

@@ -48,7 +48,8 @@ static void collect(sockets_t *sockets, pid_t group)
         closedir(dir);
 }
 
-int hp_listens_row(const char *row, unsigned *pport, unsigned long *pinode)
+/* What one row of /proc/net/tcp or tcp6 says: 1 and all of them if it is of a socket that listens. */
+static int read_row(const char *row, unsigned *pport, unsigned long *pinode)
 {
     unsigned state;
 
@@ -64,7 +65,7 @@ static int look(const char *list, const sockets_t *sockets)
     int found = 0;
 
     while (f && !found && fgets(row, sizeof row, f)) {
-        for (int i = hp_listens_row(row, &port, &inode) ? 0 : sockets->n; i < sockets->n && !found; i++)
+        for (int i = read_row(row, &port, &inode) ? 0 : sockets->n; i < sockets->n && !found; i++)
             found = sockets->inodes[i] == inode ? (int)port : 0;
     }
     if (f)

@@ -10,7 +10,4 @@
 /* A TCP port on which one of them listens; 0: none, or it is not known. */
 int hp_listens_port(pid_t group);
 
-/* What one row of /proc/net/tcp or tcp6 says: 1 and all of them if it is of a socket that listens. */
-int hp_listens_row(const char *row, unsigned *pport, unsigned long *pinode);
-
 #endif

@@ -7,6 +7,12 @@
 
 #define LISTENS 0x0a /* TCP_LISTEN, as the kernel counts */
 
+/* Whose socket gets a connection, as far as rows of the list have been looked at. */
+typedef struct {
+    int rank; /* 0: nobody's; the more an address says, the higher */
+    uid_t uid;
+} found_t;
+
 /* How well an address, four words for IPv6, fits connections to loopback; 0: not at all. */
 static int rank_of(const uint32_t words[4], int row_v6, int v6)
 {
@@ -22,7 +28,8 @@ static int rank_of(const uint32_t words[4], int row_v6, int v6)
     return none && !words[3] ? 2 : 0;
 }
 
-int hp_port_row(hp_port_found_t *found, const char *row, int row_v6, int port, int v6)
+/* Looks at a row of /proc/net/tcp (row_v6 0) or tcp6 (1). 0: this row and those after it are not of listening sockets. */
+static int look_at_row(found_t *found, const char *row, int row_v6, int port, int v6)
 {
     uint32_t words[4] = {0};
     unsigned row_port, state;
@@ -47,14 +54,14 @@ int hp_port_row(hp_port_found_t *found, const char *row, int row_v6, int port, i
 }
 
 /* The kernel lists listening sockets first, and makes the list as it is read: what follows them is never made. */
-static apr_status_t look(hp_port_found_t *found, const char *list, int row_v6, int port, int v6)
+static apr_status_t look(found_t *found, const char *list, int row_v6, int port, int v6)
 {
     FILE *f = fopen(list, "re");
     char row[512];
 
     if (!f)
         return errno;
-    while (fgets(row, sizeof row, f) && hp_port_row(found, row, row_v6, port, v6))
+    while (fgets(row, sizeof row, f) && look_at_row(found, row, row_v6, port, v6))
         continue;
     fclose(f);
     return APR_SUCCESS;
@@ -62,7 +69,7 @@ static apr_status_t look(hp_port_found_t *found, const char *list, int row_v6, i
 
 apr_status_t hp_port_owner(uid_t *puid, int port, int v6)
 {
-    hp_port_found_t found = {0, HP_PORT_NOBODY};
+    found_t found = {0, HP_PORT_NOBODY};
     apr_status_t rv = look(&found, "/proc/net/tcp", 0, port, v6);
 
     if (rv == APR_SUCCESS && found.rank == 0)

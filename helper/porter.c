@@ -161,7 +161,8 @@ static char open_found(int *pfd, const char **psentence, const hp_porter_places_
     return *pfd >= 0 ? HP_PORTER_OPEN : not_opened(psentence, places, place, errno, p);
 }
 
-char hp_porter_open(int *pfd, const char **psentence, const hp_porter_places_t *places, char kind, const char *name, apr_pool_t *p)
+/* Returns the answer's first byte; *pfd and *psentence follow from it. */
+static char open_named(int *pfd, const char **psentence, const hp_porter_places_t *places, char kind, const char *name, apr_pool_t *p)
 {
     const char *path = kind == HP_PORTER_URI ? map(places, name, psentence, p)
                        : name[0] == '/'      ? name
@@ -208,7 +209,7 @@ static void answer(int fd, const hp_porter_places_t *places, apr_pool_t *p)
         sentence = "its name is too long";
     } else {
         text[len] = '\0';
-        said[0] = hp_porter_open(&file, &sentence, places, text[0], text + 1, p);
+        said[0] = open_named(&file, &sentence, places, text[0], text + 1, p);
     }
     apr_cpystrn(said + 1, sentence, sizeof said - 1);
     /* A core that has gone needs no answer. */

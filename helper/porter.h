@@ -27,11 +27,9 @@ typedef struct {
 #define HP_PORTER_NAME_MAX   4096 /* bytes of a question, without the first; what is longer is missing */
 #define HP_PORTER_ANSWER_MAX 2048
 
-/* Opens one file. What is opened is a regular file, and where it really is (whatever links led there) is below one of the folders, as they are then.
- * Waits as long as the file system does, but never for a pipe or device. Returns the answer's first byte; *pfd and *psentence follow from it. */
-char hp_porter_open(int *pfd, const char **psentence, const hp_porter_places_t *places, char kind, const char *name, apr_pool_t *p);
-
-/* Speaks the handshake of a loader on descriptors 0 and 1, then answers on connections to descriptor 3, until the end of descriptor 0 or SIGTERM. */
+/* Speaks the handshake of a loader on descriptors 0 and 1, then answers on connections to descriptor 3, until the end of descriptor 0 or SIGTERM.
+ * What is opened is a regular file, and where it really is (whatever links led there) is below one of the folders, as they are then. Waits as long as
+ * the file system does, but never for a pipe or device. */
 void hp_porter_run(const hp_porter_places_t *places) __attribute__((noreturn));
 
 #endif

@@ -52,7 +52,8 @@ static int is(const json_t *object, const char *key)
 
 /* -- text -- */
 
-const char *hp_render_duration(double seconds, apr_pool_t *p)
+/* "1d 2h 3m 4s", without leading zeros. */
+static const char *duration(double seconds, apr_pool_t *p)
 {
     apr_int64_t s = seconds > 0 ? (apr_int64_t)seconds : 0, d = s / 86400, h = s / 3600 % 24, m = s / 60 % 60;
 
@@ -120,13 +121,13 @@ static void say_process(out_t *out, const json_t *process, apr_int64_t generatio
 
     say(out, "  * PID: %-5" APR_INT64_T_FMT "   Sessions: %-2" APR_INT64_T_FMT "      Processed: %-5" APR_INT64_T_FMT "   Uptime: %s\n",
         number(process, "pid"), number(process, "sessions"), number(process, "processed"),
-        hp_render_duration(real(process, "uptime"), out->p));
+        duration(real(process, "uptime"), out->p));
     if (json_is_null(json_object_get(process, "last_used")))
         say(out, "    CPU: %s   Memory  : %s\n", quantity(number(process, "cpu"), "%", out->p),
             quantity(number(process, "rss") >> 20, "M", out->p));
     else
         say(out, "    CPU: %s   Memory  : %s   Last used: %s ago\n", quantity(number(process, "cpu"), "%", out->p),
-            quantity(number(process, "rss") >> 20, "M", out->p), hp_render_duration(real(process, "last_used"), out->p));
+            quantity(number(process, "rss") >> 20, "M", out->p), duration(real(process, "last_used"), out->p));
     if (out->verbose)
         say(out, "    Generation: %" APR_INT64_T_FMT "   UID: %" APR_INT64_T_FMT "   Sticky id: %" APR_INT64_T_FMT "   Concurrency: %s\n",
             number(process, "generation"), number(process, "uid"), number(process, "sticky_id"),
@@ -145,7 +146,7 @@ static void say_process(out_t *out, const json_t *process, apr_int64_t generatio
 static void say_preloader(out_t *out, const json_t *preloader)
 {
     say(out, "  (preloader %" APR_INT64_T_FMT ": %" APR_INT64_T_FMT "M, up %s%s)\n", number(preloader, "pid"), number(preloader, "rss") >> 20,
-        hp_render_duration(real(preloader, "uptime"), out->p), strcmp(text(preloader, "state"), "starting") == 0 ? ", starting..." : "");
+        duration(real(preloader, "uptime"), out->p), strcmp(text(preloader, "state"), "starting") == 0 ? ", starting..." : "");
 }
 
 static void say_failure(out_t *out, const json_t *group, const json_t *failure)
@@ -275,9 +276,9 @@ static void say_process_xml(out_t *out, const json_t *process)
     integer(out, "spawn_start_time", apr_time_from_sec(started));
     if (!json_is_null(json_object_get(process, "last_used"))) {
         integer(out, "last_used", apr_time_from_sec(started + (apr_int64_t)(real(process, "uptime") - real(process, "last_used"))));
-        element(out, "last_used_desc", apr_pstrcat(out->p, hp_render_duration(real(process, "last_used"), out->p), " ago", NULL));
+        element(out, "last_used_desc", apr_pstrcat(out->p, duration(real(process, "last_used"), out->p), " ago", NULL));
     }
-    element(out, "uptime", hp_render_duration(real(process, "uptime"), out->p));
+    element(out, "uptime", duration(real(process, "uptime"), out->p));
     element(out, "life_status", ready || strcmp(state, "starting") == 0 ? "ALIVE" : "SHUTDOWN_TRIGGERED");
     element(out, "enabled", ready ? enabled(process) : strcmp(state, "starting") == 0 ? "DISABLED" : "DETACHED");
     element(out, "state", state);
@@ -303,7 +304,7 @@ static void say_preloader_xml(out_t *out, const json_t *preloader)
     element(out, "state", text(preloader, "state"));
     integer(out, "generation", number(preloader, "generation"));
     integer(out, "rss", number(preloader, "rss") / 1024);
-    element(out, "uptime", hp_render_duration(real(preloader, "uptime"), out->p));
+    element(out, "uptime", duration(real(preloader, "uptime"), out->p));
     say(out, "</preloader>");
 }
 

@@ -11,7 +11,4 @@ const char *hp_render_text(const json_t *pool, int verbose, apr_pool_t *p);
 /* The elements of Passenger's `<info version="3">` that are true here; memory in KiB, points in time in microseconds since 1970. In pool p. */
 const char *hp_render_xml(const json_t *pool, apr_pool_t *p);
 
-/* "1d 2h 3m 4s", without leading zeros. In pool p. */
-const char *hp_render_duration(double seconds, apr_pool_t *p);
-
 #endif

@@ -241,16 +241,56 @@ static void stick(hp_exchange_t *r, const ag_options_t *options)
     r->cookie = hp_cookie_template(options->sticky_sessions_cookie_name, path ? path : "", options->sticky_sessions_cookie_attributes);
 }
 
+/* How the request is served, as the options of its folder say. */
+static void follow(hp_exchange_t *r, const ag_options_t *options, const hp_kind_t *kind)
+{
+    /* CGI has no word for a body whose length is not known. */
+    r->buffered = options->buffer_upload || (r->chunked && kind && kind->cgi);
+    if (!r->buffered)
+        hp_spool_stay_in_memory(&r->up);
+    r->limit = options->max_request_time;
+    r->delivers = options->x_sendfile && hp_conn_config_generation(r->conn) != 0;
+    r->idle_limit = apr_time_from_sec(options->websocket_idle_timeout);
+    r->uncut = !options->abort_websockets_on_process_shutdown;
+    r->waiter.max_wait = options->max_request_queue_time;
+    r->waiter.serve = serve;
+    r->waiter.refuse = refuse;
+    if (options->sticky_sessions)
+        stick(r, options);
+}
+
+/* Takes what came of the body with the head, and asks for a process if it can be served now. 0: the exchange is over, and gone. */
+static int start(hp_exchange_t *r, hp_conn_begin_t *in)
+{
+    apr_status_t rv = hp_upload_first(r, in->body, in->body_len, &in->used);
+
+    if (rv != APR_SUCCESS) {
+        hp_upload_refuse(r, rv);
+        return 0;
+    }
+    r->in_begin = 1;
+    r->waiter.asks = r->expects && r->buffered && !r->body_over;
+    if (r->body_over || !r->buffered || r->waiter.asks) {
+        hp_conn_want_body(r->conn, !r->body_over && !r->expects);
+        hp_exchange_submit(r);
+    }
+    r->in_begin = 0;
+    if (r->freed) {
+        hp_exchange_destroy(r);
+        return 0;
+    }
+    hp_upload_own(r);
+    return 1;
+}
+
 static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
 {
     hp_pool_t *pool = baton;
     const hp_pool_options_t *known;
     hp_pool_asked_t asked;
     hp_group_t *group;
-    const hp_kind_t *kind;
     hp_head_t head;
     hp_exchange_t *r;
-    apr_status_t rv;
 
     if (hp_head_parse(&head, in->pairs, in->len) != APR_SUCCESS || !head.group || !head.app_root || !head.kind || !head.digest ||
         head.content_length < 0 || (head.upgrade && (head.chunked || head.content_length > 0))) {
@@ -272,38 +312,8 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     r = hp_exchange_create(hp_pool_context(pool), conn, &head);
     r->group = group;
     hp_group_use(group);
-    kind = hp_kind_find(head.kind);
-    /* CGI has no word for a body whose length is not known. */
-    r->buffered = known->options->buffer_upload || (r->chunked && kind && kind->cgi);
-    if (!r->buffered)
-        hp_spool_stay_in_memory(&r->up);
-    r->limit = known->options->max_request_time;
-    r->delivers = known->options->x_sendfile && hp_conn_config_generation(conn) != 0;
-    r->idle_limit = apr_time_from_sec(known->options->websocket_idle_timeout);
-    r->uncut = !known->options->abort_websockets_on_process_shutdown;
-    r->waiter.max_wait = known->options->max_request_queue_time;
-    r->waiter.serve = serve;
-    r->waiter.refuse = refuse;
-    if (known->options->sticky_sessions)
-        stick(r, known->options);
-    rv = hp_upload_first(r, in->body, in->body_len, &in->used);
-    if (rv != APR_SUCCESS) {
-        hp_upload_refuse(r, rv);
-        return NULL;
-    }
-    r->in_begin = 1;
-    r->waiter.asks = r->expects && r->buffered && !r->body_over;
-    if (r->body_over || !r->buffered || r->waiter.asks) {
-        hp_conn_want_body(conn, !r->body_over && !r->expects);
-        hp_exchange_submit(r);
-    }
-    r->in_begin = 0;
-    if (r->freed) {
-        hp_exchange_destroy(r);
-        return NULL;
-    }
-    hp_upload_own(r);
-    return r;
+    follow(r, known->options, hp_kind_find(head.kind));
+    return start(r, in) ? r : NULL;
 }
 
 const hp_conn_handler_t hp_request_handler = {on_begin, on_body, on_room, on_took, on_client_left, on_orphan, on_drained};

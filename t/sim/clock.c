@@ -252,11 +252,6 @@ void ag_loop_io_set(ag_loop_io_t *io, int events)
     io->events = events;
 }
 
-void ag_loop_io_baton(ag_loop_io_t *io, void *baton)
-{
-    io->baton = baton;
-}
-
 void ag_loop_io_destroy(ag_loop_io_t **pio)
 {
     ag_loop_io_t *io = *pio;

@@ -212,12 +212,6 @@ void ag_log_set_level(ag_log_level_t level)
     (void)level;
 }
 
-void ag_log_set_sink(ag_log_sink_t sink, void *baton)
-{
-    (void)sink;
-    (void)baton;
-}
-
 void ag_log_set_role(const char *role)
 {
     (void)role;

@@ -14,12 +14,12 @@ static void rows(void)
     unsigned port = 0;
     unsigned long inode = 0;
 
-    ok(!hp_listens_row(heading, &port, &inode), "the heading");
-    ok(hp_listens_row(listener, &port, &inode), "a socket that listens");
+    ok(!read_row(heading, &port, &inode), "the heading");
+    ok(read_row(listener, &port, &inode), "a socket that listens");
     is_int((int)port, 3000, "... where");
     is_int((int)inode, 3296979, "... which");
-    ok(!hp_listens_row(connection, &port, &inode), "a connection does not");
-    ok(hp_listens_row(six, &port, &inode), "IPv6");
+    ok(!read_row(connection, &port, &inode), "a connection does not");
+    ok(read_row(six, &port, &inode), "IPv6");
     is_int((int)port, 8080, "... where");
     is_int((int)inode, 77, "... which");
 }

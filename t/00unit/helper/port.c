@@ -31,8 +31,8 @@ static void rows(void)
                  {"::ffff:0.0.0.0", 1, 5000, 0, 1}, {"::ffff:192.0.2.1", 1, 5000, 0, 0}};
 
     for (apr_size_t i = 0; i < AG_LEN(cases); i++) {
-        hp_port_found_t found = {0, HP_PORT_NOBODY};
-        int more = hp_port_row(&found, row(cases[i].address, cases[i].row_v6, cases[i].port, LISTENS, 1234), cases[i].row_v6, 5000, cases[i].v6);
+        found_t found = {0, HP_PORT_NOBODY};
+        int more = look_at_row(&found, row(cases[i].address, cases[i].row_v6, cases[i].port, LISTENS, 1234), cases[i].row_v6, 5000, cases[i].v6);
         is_int(more, 1, "%s: a listening socket", cases[i].address);
         is_int(found.uid == 1234, cases[i].found, "... that %s connections to %s", cases[i].found ? "gets" : "does not get",
                cases[i].v6 ? "::1" : "127.0.0.1");
@@ -41,22 +41,22 @@ static void rows(void)
 
 static void several(void)
 {
-    hp_port_found_t found = {0, HP_PORT_NOBODY};
+    found_t found = {0, HP_PORT_NOBODY};
     uid_t uid = 0;
 
-    is_int(hp_port_row(&found, "  sl  local_address rem_address   st tx_queue\n", 0, 5000, 0), 1, "the heading");
-    is_int(hp_port_row(&found, "", 0, 5000, 0), 1, "nothing");
-    hp_port_row(&found, row("0.0.0.0", 0, 5000, LISTENS, 1), 0, 5000, 0);
+    is_int(look_at_row(&found, "  sl  local_address rem_address   st tx_queue\n", 0, 5000, 0), 1, "the heading");
+    is_int(look_at_row(&found, "", 0, 5000, 0), 1, "nothing");
+    look_at_row(&found, row("0.0.0.0", 0, 5000, LISTENS, 1), 0, 5000, 0);
     is_int(found.uid, 1, "the one that listens everywhere");
-    hp_port_row(&found, row("127.0.0.1", 0, 5000, LISTENS, 2), 0, 5000, 0);
+    look_at_row(&found, row("127.0.0.1", 0, 5000, LISTENS, 2), 0, 5000, 0);
     is_int(found.uid, 2, "... gives way to one that listens here");
-    hp_port_row(&found, row("0.0.0.0", 0, 5000, LISTENS, 3), 0, 5000, 0);
+    look_at_row(&found, row("0.0.0.0", 0, 5000, LISTENS, 3), 0, 5000, 0);
     is_int(found.uid, 2, "... which stays");
-    hp_port_row(&found, row("127.0.0.1", 0, 5000, LISTENS, 2), 0, 5000, 0);
+    look_at_row(&found, row("127.0.0.1", 0, 5000, LISTENS, 2), 0, 5000, 0);
     is_int(found.uid, 2, "... and may be there twice");
-    hp_port_row(&found, row("127.0.0.1", 0, 5000, LISTENS, 4), 0, 5000, 0);
+    look_at_row(&found, row("127.0.0.1", 0, 5000, LISTENS, 4), 0, 5000, 0);
     is_int(found.uid, HP_PORT_NOBODY, "but not of two users");
-    is_int(hp_port_row(&found, row("127.0.0.1", 0, 5000, 1, 4), 0, 5000, 0), 0, "connections are not looked at");
+    is_int(look_at_row(&found, row("127.0.0.1", 0, 5000, 1, 4), 0, 5000, 0), 0, "connections are not looked at");
     is_int(hp_port_owner(&uid, 1, 0), APR_SUCCESS, "this machine's list");
     is_int(uid, HP_PORT_NOBODY, "... has nobody on port 1");
 }

@@ -97,11 +97,11 @@ int main(void)
     empty = json_object();
     ok(strstr(hp_render_text(empty, 1, p), "App groups    : 0\n") != NULL, "nothing, as text");
     ok(strstr(hp_render_xml(empty, p), "<supergroups></supergroups>") != NULL, "nothing, as XML");
-    is_str(hp_render_duration(0, p), "0s", "no time");
-    is_str(hp_render_duration(59.9, p), "59s", "seconds");
-    is_str(hp_render_duration(3600, p), "1h 0m 0s", "an hour");
-    is_str(hp_render_duration(93784, p), "1d 2h 3m 4s", "a day and more");
-    is_str(hp_render_duration(-1, p), "0s", "a clock that went back");
+    is_str(duration(0, p), "0s", "no time");
+    is_str(duration(59.9, p), "59s", "seconds");
+    is_str(duration(3600, p), "1h 0m 0s", "an hour");
+    is_str(duration(93784, p), "1d 2h 3m 4s", "a day and more");
+    is_str(duration(-1, p), "0s", "a clock that went back");
     json_decref(pool);
     json_decref(empty);
     apr_pool_destroy(p);
