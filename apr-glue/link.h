@@ -18,8 +18,9 @@
  * when the body is chunked (then it is framed as in RFC 9112 section 7.1, without extensions or trailers).
  *
  * A response is an HTTP/1.1 head (status line, fields, empty line) and a body framed by Content-Length or, with
- * Transfer-Encoding: chunked, in chunks; no body follows 1xx, 204, 304 or a request with method HEAD. The core sends no 1xx but 101, and 100 to a
- * request with AG_LINK_EXPECT, at most one: the module need not send the body before, and does not if another answer comes instead.
+ * Transfer-Encoding: chunked, in chunks; no body follows 1xx, 204, 304 or a request with method HEAD. The core sends no 1xx but 101; 100 to a
+ * request with AG_LINK_EXPECT, at most one: the module need not send the body before, and does not if another answer comes instead; and to a request
+ * with AG_LINK_INTERIM what the application sends of others (103 Early Hints), of which AG_LINK_INTERIM_MAX bytes at most, before its response.
  * A link closed before the end of the response means that the response is broken, and must look broken to the client.
  *
  * 101 comes only to a request with AG_LINK_UPGRADE, which has no body. From then on the link carries bytes of another protocol both ways. Either
@@ -53,7 +54,11 @@
 #define AG_LINK_AUTHOR "!a"       /* decimal: the user whose .htaccess file, or link, says something about the application; absent: nobody's */
 #define AG_LINK_UPGRADE "!u"      /* flag: the client asks to go on in the protocol of the application's pair HTTP_UPGRADE */
 #define AG_LINK_EXPECT "!x"       /* flag: the client waits to be told to send the body (Expect: 100-continue) */
+#define AG_LINK_INTERIM "!i"      /* flag: interim responses of the application's (1xx but 100 and 101) are of use */
 #define AG_LINK_ENV_AT "!e"       /* decimal: bytes of the application's pairs before those that administrators set (SetEnv); absent: none */
+
+/* Bytes of interim responses that the core passes on for one request. */
+#define AG_LINK_INTERIM_MAX (64 * 1024)
 
 /* No user. */
 #define AG_LINK_NO_AUTHOR ((uint32_t)-1)

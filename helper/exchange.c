@@ -27,6 +27,7 @@ hp_exchange_t *hp_exchange_create(hp_context_t *ctx, hp_conn_t *conn, const hp_h
     r->had_body = r->chunked || r->body_left > 0;
     r->body_over = !r->had_body;
     r->expects = head->expects;
+    r->interim = head->interim;
     ag_chunk_init(&r->body_chunks);
     hp_spool_init(&r->up, &ctx->store);
     return r;

@@ -41,6 +41,8 @@ typedef struct {
     apr_int64_t body_total; /* so far, without framing */
     int body_over;          /* all of it has come */
     int expects;            /* the client waits to be told to send it */
+    int interim;            /* it can use interim responses */
+    apr_off_t interim_len;  /* bytes of those so far */
     int framed;             /* it is sent in chunks: `up` holds it so, as soon as the head is on its way */
     ag_chunk_t body_chunks;
     const char *inline_body; /* all of it, in the link's buffer; during begin only */

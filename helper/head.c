@@ -46,6 +46,8 @@ static int control(hp_head_t *head, const char *name, const char *value, apr_int
         head->upgrade = 1;
     else if (strcmp(name, AG_LINK_EXPECT) == 0)
         head->expects = 1;
+    else if (strcmp(name, AG_LINK_INTERIM) == 0)
+        head->interim = 1;
     else if (strcmp(name, AG_LINK_ENV_AT) == 0)
         return number(value, penv_at);
     else if (strcmp(name, AG_LINK_AUTHOR) == 0)
@@ -184,16 +186,18 @@ apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_fram
         const ag_http_head_field_t *field = &response->fields[i];
         if (for_server(field) || ag_http_head_hop_by_hop(field) || ag_http_head_is(field, "status") ||
             (ag_http_head_is(field, "content-length") &&
-             (framing == HP_HEAD_CHUNKED || response->status == 204 || response->status == 101)))
+             (framing == HP_HEAD_CHUNKED || response->status == 204 || response->status < 200)))
             continue;
         at = put(at, field->name, field->name_len);
         at = PUT(at, ": ");
         at = put(at, field->value, field->value_len);
         at = PUT(at, "\r\n");
     }
-    at = PUT(at, "X-Powered-By: ");
-    at = put(at, powered_by, strlen(powered_by));
-    at = PUT(at, "\r\n");
+    if (powered_by) {
+        at = PUT(at, "X-Powered-By: ");
+        at = put(at, powered_by, strlen(powered_by));
+        at = PUT(at, "\r\n");
+    }
     at = put(at, fields, strlen(fields));
     if (framing == HP_HEAD_CHUNKED || framing == HP_HEAD_CLOSE)
         at = PUT(at, "Transfer-Encoding: chunked\r\n");

@@ -3,6 +3,7 @@
 #include "helper/cgi.h"
 #include "helper/cookie.h"
 #include "helper/delivery.h"
+#include "helper/interim.h"
 #include "helper/oob.h"
 #include "helper/responder.h"
 #include "helper/tunnel.h"
@@ -317,7 +318,7 @@ static void keep_head(hp_exchange_t *r, const char *data, apr_size_t len)
     r->head_len = len;
 }
 
-/* Looks for a head in what has come; interim responses are nobody's business but this hop's. */
+/* Looks for a head in what has come, behind interim responses. */
 static int take_head(hp_exchange_t *r, const char *data, apr_size_t len)
 {
     const char *reason = "";
@@ -328,6 +329,8 @@ static int take_head(hp_exchange_t *r, const char *data, apr_size_t len)
         rv = (r->fcgi ? hp_cgi_head : ag_http_head_parse)(r->ctx->head, data, len, &head_len, &reason);
         if (rv != APR_SUCCESS || r->ctx->head->status >= 200 || r->ctx->head->status == 101)
             break;
+        if (!hp_interim_take(r, r->ctx->head, head_len))
+            return 1;
         data += head_len;
         len -= head_len;
     }

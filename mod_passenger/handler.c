@@ -7,6 +7,7 @@
 #include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
+#include "mod_passenger/interim.h"
 #include "mod_passenger/redirect.h"
 #include "mod_passenger/request.h"
 #include "mod_passenger/response.h"
@@ -73,6 +74,7 @@ typedef struct mp_handler_call_t {
     int undelivered;       /* sending failed: the core can't have all of the request */
     int unsound;           /* the link must not be used again */
     int deserted;          /* the client left; the core was told, and may drop the request */
+    int spoken;            /* the application has said something, although not its response */
     mp_response_t response;
     mp_upgrade_t upgrade;
 } call_t;
@@ -240,7 +242,8 @@ static step_t step_send_body(call_t *call)
  * write that not all was delivered; after a plain end the core's marks tell if an application may have acted upon it. */
 static step_t lost(call_t *call, apr_status_t rv)
 {
-    int untouched = call->link->at == call->link->end && (call->undelivered || APR_STATUS_IS_ECONNRESET(rv) || mp_link_undelivered(call->link));
+    int untouched = !call->spoken && call->link->at == call->link->end &&
+                    (call->undelivered || APR_STATUS_IS_ECONNRESET(rv) || mp_link_undelivered(call->link));
 
     if (untouched && !call->deserted && mp_body_intact(&call->body) && (call->link->kept || !call->retried)) {
         call->retried |= !call->link->kept; /* the next one is fresh */
@@ -292,11 +295,14 @@ static step_t begin_tunnel(call_t *call, const ag_http_head_t *head, apr_size_t 
     return GO_ON;
 }
 
-/* The core wants the body. It may say so to a client who had not waited for it, in the middle of what is being sent. */
-static step_t go_ahead(call_t *call, apr_size_t head_len)
+/* The core wants the body, or the application has something to say before its response: that may come in the middle of what is being sent. */
+static step_t go_ahead(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
 {
+    if (head->status != HTTP_CONTINUE)
+        mp_interim_pass(call->r, head, call->gentle);
+    call->spoken |= head->status != HTTP_CONTINUE;
     call->link->at += head_len;
-    if (call->body.awaited)
+    if (head->status == HTTP_CONTINUE && call->body.awaited)
         mp_body_continue(&call->body, call->gentle);
     if (!call->body.ended || call->at < call->nvec)
         call->state = call->at < call->nvec ? SEND : SEND_BODY;
@@ -320,10 +326,10 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
         return again(call);
     }
     mp_link_learn(call->link, call->request.wire.digest);
-    if (head->status == HTTP_CONTINUE)
-        return go_ahead(call, head_len);
     if (head->status == HTTP_SWITCHING_PROTOCOLS && call->request.upgrade)
         return begin_tunnel(call, head, head_len);
+    if (head->status < 200 && head->status != HTTP_SWITCHING_PROTOCOLS)
+        return go_ahead(call, head, head_len);
     call->local = mp_redirect_find(r, call->app, head);
     if (call->local) {
         if (!call->body.ended)
@@ -584,12 +590,4 @@ int mp_handler_block(mp_handler_call_t *call)
     while (mp_handler_go(call, &want))
         wait_here(call, &want);
     return mp_handler_result(call);
-}
-
-int mp_handler_run(request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)
-{
-    mp_handler_call_t *call;
-    int rc = mp_handler_create(&call, r, app, links, 0);
-
-    return rc == OK ? mp_handler_block(call) : rc;
 }

@@ -5,11 +5,6 @@
 #include "mod_passenger/link.h"
 #include "mod_passenger/map.h"
 
-/* Has the application answer the request, and waits in this thread. What the result means is what it means for every content handler. */
-int mp_handler_run(request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links);
-
-/* -- for whoever waits otherwise -- */
-
 /* The request as steps, none of which waits for long. Lives in r->pool. */
 typedef struct mp_handler_call_t mp_handler_call_t;
 
@@ -28,7 +23,7 @@ void mp_handler_hurry(mp_handler_call_t *call, int hurry);
 /* Goes on to the end, waiting in this thread; the result. */
 int mp_handler_block(mp_handler_call_t *call);
 
-/* What the handler returns, once the request is over. */
+/* What the handler returns, once the request is over: what it means for every content handler. */
 int mp_handler_result(mp_handler_call_t *call);
 
 /* The request goes away before it is over: the link is closed. Otherwise harmless. */

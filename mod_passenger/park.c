@@ -323,13 +323,10 @@ int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_
 {
     park_t *park = lot ? park_of(r->connection) : NULL;
     mp_handler_call_t *call;
-    int rc;
+    int gentle = may_park(park, r), rc = mp_handler_create(&call, r, app, links, gentle);
 
-    if (!may_park(park, r))
-        return mp_handler_run(r, app, links);
-    rc = mp_handler_create(&call, r, app, links, 1);
-    if (rc != OK)
-        return rc;
+    if (rc != OK || !gentle)
+        return rc == OK ? mp_handler_block(call) : rc;
     park->eager = 1;
     park->stay_until = 0;
     if (!advance(park, call))

@@ -2,6 +2,7 @@
 
 #include "apr-glue/link.h"
 #include "mod_passenger/conf.h"
+#include "mod_passenger/interim.h"
 #include "mod_passenger/target.h"
 
 #include <apr_lib.h>
@@ -331,6 +332,8 @@ int mp_request_address(mp_request_t *req, request_rec *r, const mp_map_app_t *ap
         PAIR(&b, AG_LINK_UPGRADE, "1");
     if (req->expects)
         PAIR(&b, AG_LINK_EXPECT, "1");
+    if (mp_interim_wanted(r))
+        PAIR(&b, AG_LINK_INTERIM, "1");
     if (req->env_at)
         PAIR_LEN(&b, AG_LINK_ENV_AT, number, decimal(number, req->env_at));
     /* The netstring's length goes right before what it counts. */

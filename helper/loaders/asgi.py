@@ -28,6 +28,7 @@ ACCEPT_AT_ONCE = 64
 ACCEPT_PAUSE = 0.1                  # seconds, when there is no descriptor left
 VERSIONS = {2: '2.0', 3: '3.0'}
 HTTP_SPEC = '2.4'
+EARLY_HINT = 'http.response.early_hint'
 CLOSE_SECONDS = 10                  # for a WebSocket's client to answer that it closes too
 FORBIDDEN = ('403 Forbidden', [('Content-Type', 'text/plain')], b'The application does not want this WebSocket.\n')
 
@@ -83,7 +84,7 @@ def make_scope(pairs, bare_path):
         'scheme': 'https' if pairs.get(b'HTTPS', b'').lower() in (b'on', b'1', b'true', b'yes') else 'http',
         'path': ((b'' if bare_path else root_path) + pairs.get(b'PATH_INFO', b'')).decode('utf-8', 'replace'),
         'root_path': root_path.decode('utf-8', 'replace'), 'query_string': pairs.get(b'QUERY_STRING', b''),
-        'headers': headers, 'extensions': {},
+        'headers': headers, 'extensions': {EARLY_HINT: {}},
         'client': (client.decode('latin-1'), port_of(pairs.get(b'REMOTE_PORT')) or 0) if client else None,
         'server': (server.decode('latin-1'), port_of(pairs.get(b'SERVER_PORT'))) if server else None}
     if uri:
@@ -189,6 +190,12 @@ class Exchange:
             if response.head is None:
                 raise RuntimeError('http.response.body was sent before http.response.start')
             self.write(event.get('body', b''), not event.get('more_body', False))
+            if self.connection.unsent > OUTPUT_LIMIT:
+                await self.connection.drain()
+        elif kind == EARLY_HINT:
+            if response.head is not None:
+                raise RuntimeError('http.response.early_hint was sent after http.response.start')
+            response.hint([('Link', link.decode('latin-1')) for link in event['links']])
             if self.connection.unsent > OUTPUT_LIMIT:
                 await self.connection.drain()
         else:

@@ -388,6 +388,19 @@ module PhusionPassenger
         @env['rack.hijack_io'] = @link.hijack
       end
 
+      # env['rack.early_hints']: headers for the client before the response is there.
+      def hint(headers)
+        return if @sent || @over || @link.hijacked
+        lines = +"HTTP/1.1 103 Early Hints\r\n"
+        headers.each do |name, value|
+          prefix = prefix_of(name)
+          add(prefix, value, lines) unless prefix.is_a?(Symbol)
+        end
+        raise ArgumentError, "a control character in a header: #{lines.dump}" if lines.match?(FORBIDDEN)
+        transmit(lines << "\r\n")
+        nil
+      end
+
       # Sends what the application returned. Says whether the connection may be used again.
       def finish(result)
         unless result.respond_to?(:to_a) && (parts = result.to_a).size >= 3
@@ -478,16 +491,16 @@ module PhusionPassenger
       end
 
       # One line for each value: an Array as Rack 3 has it, or lines as Rack 2.
-      def add(prefix, value)
+      def add(prefix, value, head = @head)
         if value.is_a?(Array)
-          return value.each { |one| add(prefix, one) }
+          return value.each { |one| add(prefix, one, head) }
         end
         value = value.to_s
         value = value.b unless value.ascii_only?
         if value.include?("\n")
-          value.split("\n").each { |one| @head << prefix << one << "\r\n" }
+          value.split("\n").each { |one| head << prefix << one << "\r\n" }
         else
-          @head << prefix << value << "\r\n"
+          head << prefix << value << "\r\n"
         end
       end
 
@@ -857,6 +870,7 @@ module PhusionPassenger
         env.update(@constants)
         input = env['rack.input'] = body(link, env)
         response = env['rack.hijack'] = Response.new(link, env)
+        env['rack.early_hints'] = response.method(:hint) if env['HTTP_SEC_FETCH_MODE'] == 'navigate'
         env['HTTP_VERSION'] = env['SERVER_PROTOCOL'] if env.key?('SERVER_PROTOCOL')
         https = env['HTTPS']
         env['rack.url_scheme'] = 'https' if https && HTTPS_ON.include?(https.downcase)

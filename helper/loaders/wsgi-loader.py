@@ -372,6 +372,19 @@ class Response:
         if headless:
             self.headless = self.bare = True
 
+    def hint(self, headers):
+        """environ['wsgi.early_hints'], as gunicorn has it: headers for the client before the response is there"""
+        if self.sent or self.gone:
+            return
+        lines = ['HTTP/1.1 103 Early Hints']
+        for name, value in headers:
+            if not value.isprintable():
+                check_value(name, value)
+            prefix = name_prefix(name)
+            if prefix:
+                lines.append(prefix + value)
+        self.transmit(''.join(lines).encode('latin-1') + b'\r\n\r\n')
+
     def write(self, block):
         """The write() that start_response() returns, and the way of every block that is not known to be the only one"""
         if not isinstance(block, bytes):
@@ -676,6 +689,7 @@ class Server:
         if environ.get('HTTPS', 'off').lower() in ('on', '1', 'true', 'yes'):
             environ['wsgi.url_scheme'] = 'https'
         response = Response(sock)
+        environ['wsgi.early_hints'] = response.hint
         if environ['REQUEST_METHOD'] == 'HEAD':
             response.bare = True
         keep = self.call(environ, response)
