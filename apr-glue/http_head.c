@@ -1,5 +1,7 @@
 #include "apr-glue/http_head.h"
 
+#include "apr-glue/hop.h"
+
 #include <apr_strings.h>
 #include <string.h>
 
@@ -122,6 +124,7 @@ static void note_connection(ag_http_head_t *head, const ag_http_head_field_t *fi
 {
     const char *at = field->value, *end = at + field->value_len;
 
+    head->named |= ag_hop_names_any(field->value, field->value_len);
     while (at < end) {
         const char *comma = memchr(at, ',', (apr_size_t) (end - at));
         const char *stop = comma ? comma : end;
@@ -285,6 +288,17 @@ int ag_http_head_has(const ag_http_head_t *head, const char *name)
 {
     for (int i = 0; i < head->nfields; i++) {
         if (ag_http_head_is(&head->fields[i], name))
+            return 1;
+    }
+    return 0;
+}
+
+int ag_http_head_named(const ag_http_head_t *head, const ag_http_head_field_t *field)
+{
+    for (int i = 0; i < head->nfields; i++) {
+        const ag_http_head_field_t *f = &head->fields[i];
+
+        if (ag_http_head_is(f, "connection") && ag_hop_names(f->value, f->value_len, field->name, field->name_len))
             return 1;
     }
     return 0;

@@ -25,6 +25,7 @@ typedef struct {
     int chunked;             /* Transfer-Encoding: chunked */
     int close;               /* the sender will close: Connection: close, or HTTP/1.0 without keep-alive */
     int upgrade;             /* Connection: upgrade */
+    int named;               /* Connection names fields that end at this hop, too (hop.h) */
     apr_int64_t content_length; /* -1: absent */
     int nfields;
     ag_http_head_field_t fields[AG_HTTP_HEAD_FIELDS];
@@ -52,7 +53,10 @@ int ag_http_head_is(const ag_http_head_field_t *field, const char *name);
 /* 1 if there is a field of that name. */
 int ag_http_head_has(const ag_http_head_t *head, const char *name);
 
-/* 1 for fields that end at this hop: Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, TE, Trailer, Upgrade (RFC 9110 7.6.1). */
+/* 1 if Connection names the field, so that it ends at this hop. */
+int ag_http_head_named(const ag_http_head_t *head, const ag_http_head_field_t *field);
+
+/* 1 for fields that always end at this hop: Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, TE, Trailer, Upgrade (RFC 9110 7.6.1). */
 int ag_http_head_hop_by_hop(const ag_http_head_field_t *field);
 
 /* 1 if a response with this status, to HEAD or not, has no body (RFC 9110 6.4.1). */

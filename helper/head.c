@@ -185,6 +185,7 @@ apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_fram
     for (int i = 0; i < response->nfields; i++) {
         const ag_http_head_field_t *field = &response->fields[i];
         if (for_server(field) || ag_http_head_hop_by_hop(field) || ag_http_head_is(field, "status") ||
+            (response->named && ag_http_head_named(response, field)) ||
             (ag_http_head_is(field, "content-length") &&
              (framing == HP_HEAD_CHUNKED || response->status == 204 || response->status < 200)))
             continue;

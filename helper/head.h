@@ -43,7 +43,7 @@ hp_head_framing_t hp_head_framing(const ag_http_head_t *response, int is_head);
 #define HP_HEAD_ROOM(len) ((len) + 2 * (AG_HTTP_HEAD_FIELDS + 1) + 256)
 
 /* Writes the head as the link's other side gets it, `len` bytes long where it came from: without what ends at this hop or is for the server
- * ("!~..."), framed anew, with our mark (powered_by, or NULL) and `fields` (lines of ours, which need room of their own); `closes`: the link ends after it. */
+ * ("!~..."), framed anew, with our mark (or NULL) and `fields` (our lines, which need room of their own); `closes`: the link ends after it. */
 apr_size_t hp_head_write(char *out, const ag_http_head_t *response, hp_head_framing_t framing, int closes, const char *powered_by,
                          const char *fields);
 

@@ -3,6 +3,7 @@
 #include "mod_passenger/gulp.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/helper.h"
+#include "mod_passenger/hop.h"
 #include "mod_passenger/mistake.h"
 #include "mod_passenger/mp.h"
 #include "mod_passenger/sendfile.h"
@@ -17,6 +18,7 @@ static void register_hooks(apr_pool_t *p)
     mp_calm_register_hooks(p);
     mp_gulp_register_hooks(p);
     mp_sendfile_register_hooks(p);
+    mp_hop_register_hooks(p);
     mp_takeover_register_hooks(p);
 }
 

@@ -2,6 +2,7 @@
 
 #include "apr-glue/link.h"
 #include "mod_passenger/conf.h"
+#include "mod_passenger/hop.h"
 #include "mod_passenger/interim.h"
 #include "mod_passenger/target.h"
 
@@ -174,7 +175,7 @@ static void put_field(buf_t *b, request_rec *r, const apr_table_entry_t *e, int 
 
 static void put_fields(buf_t *b, request_rec *r)
 {
-    const apr_array_header_t *table = apr_table_elts(r->headers_in);
+    const apr_array_header_t *table = apr_table_elts(mp_hop_rest(r));
     const apr_table_entry_t *e = (const apr_table_entry_t *) table->elts;
     int i;
 

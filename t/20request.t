@@ -101,6 +101,12 @@ PassengerMaxInstances 1
     RewriteEngine on
     RewriteRule ^/rewritten/(.*)\$ /target/\$1 [PT]
     RewriteRule ^/forbidden - [F]
+    <Location /hop>
+        RequestHeader set X-Admin of-apache
+        RequestHeader append X-Both of-apache
+        RequestHeader add X-Two of-apache
+        SetEnv HTTP_X_MINE of-apache
+    </Location>
     <Location /page>
         Require all denied
         ErrorDocument 403 /error/page?a=b
@@ -131,6 +137,14 @@ sub shapes {
     is environ($h->get('/', Host => "localhost:$h->{port}"))->{SERVER_PORT}, $h->{port}, '... or says';
     ok !defined $e->{HTTPS}, 'no HTTPS on a plain connection';
     is $got->{length}, 0, 'no body';
+    # Fields that Connection names end here, as with mod_proxy, but neither those of Apache's configuration nor those that tell who asks.
+    my @named = ('X-Mine' => 'mine', 'X-Admin' => 'mine', 'X-Both' => 'mine', 'X-Two' => 'mine', 'X-Forwarded-For' => '192.0.2.1', Authorization => 'Basic eA==', 'X-Other' => 'mine');
+    $e = environ($h->get('/hop', @named, Connection => 'close, x-mine , X-Admin,X-Both,X-Two, X-Forwarded-For, Authorization,Host'));
+    is_deeply { map { $_ => $e->{"HTTP_$_"} } qw(X_ADMIN X_BOTH X_TWO X_FORWARDED_FOR X_OTHER HOST CONNECTION) }, { X_ADMIN => 'of-apache', X_BOTH => 'mine, of-apache',
+        X_TWO => 'of-apache', X_FORWARDED_FOR => '192.0.2.1', X_OTHER => 'mine', HOST => 'localhost', CONNECTION => undef }, 'of the fields that Connection names those of others stay';
+    is $e->{HTTP_X_MINE}, undef, '... and the client\'s own does not, nor does SetEnv speak for it';
+    $e = environ($h->get('/rewritten/x', 'X-Mine' => 'mine', Connection => 'close, X-Mine'));
+    is_deeply [@$e{qw(PATH_INFO HTTP_X_MINE)}], ['/target/x', undef], '... after a rewrite, too';
     unless ($>) {
         is getpwuid($got->{uid}), $h->app_user, 'runs as the owner';
         isnt $got->{gid}, 0, 'not with group 0';
@@ -521,6 +535,10 @@ sub raw_responses {
     is raw($h, ["send=${ok}\r\nhello", 'close'])->body, 'hello', 'until the end of the connection';
     is raw($h, ["send=HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n${ok}Content-Length: 5\r\n\r\nhello"])->body, 'hello', '103 is not the response';
 
+    my $r = raw($h, ["send=${ok}Connection: keep-alive, X-Hop, Set-Cookie\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\nX-End: 2\r\nContent-Length: 5\r\n\r\nhello"]);
+    is_deeply [ map { scalar $r->header($_) } qw(X-Hop Set-Cookie X-End) ], [undef, 'a=b', 2], 'a field that Connection names ends here, but no cookie';
+    is $r->body, 'hello', '... and the body is whole';
+
     # Never a response.
     my %garbage = (
         'CR in a value' => "${ok}A: b\rc\r\n\r\n", 'NUL in a value' => "${ok}A: b\0c\r\n\r\n", '0x01 in a value' => "${ok}A: \1\r\n\r\n",
@@ -540,7 +558,7 @@ sub raw_responses {
     # What ends early looks broken; if nothing has been sent to the client yet, there is a better answer.
     my $broken = sub { my ($r) = @_; $r->status == 502 || !$r->complete };
     my $begin = time;
-    my $r = raw($h, ["send=${ok}Content-Length: 1000\r\n\r\nhello", 'close']);
+    $r = raw($h, ["send=${ok}Content-Length: 1000\r\n\r\nhello", 'close']);
     ok $broken->($r), 'a body that is too short is broken';
     cmp_ok time - $begin, '<', 2, '... at once';
     for my $end (['close'], ['reset']) {

@@ -93,7 +93,7 @@ my $r = ask('/below/caf%C3%A9%2F/show?a=%20b', SCRIPT_NAME => '/below', PATH_INF
     CONTENT_TYPE => 'text/x', REMOTE_ADDR => '::1', REMOTE_PORT => 4711, SERVER_PORT => 8080, HTTP_X_LONG => 'l' x 131072);
 is $r->{status}, 200, 'a scope';
 for my $line ("type='http'", "method='GET'", "path='/below/caf\xc3\xa9//show'", "raw_path=b'/below/caf%C3%A9%2F/show'", "root_path='/below'", "query_string=b'a=%20b'",
-    "http_version='1.1'", "scheme='http'", "client=('::1', 4711)", "server=('localhost', 8080)", "asgi={'version': '3.0', 'spec_version': '2.4'}", 'extensions={}',
+    "http_version='1.1'", "scheme='http'", "client=('::1', 4711)", "server=('localhost', 8080)", "asgi={'version': '3.0', 'spec_version': '2.4'}", q(extensions={'http.response.early_hint': {}}),
     'header host: localhost', 'header x-empty: ', "header x-latin: caf\xc3\xa9", 'header content-type: text/x') {
     ok index("\n$r->{body}", "\n$line\n") >= 0, "the scope has $line" or diag $r->{body};
 }

@@ -118,8 +118,8 @@ static void framing(void)
 static void response(void)
 {
     static ag_http_head_t head;
-    const char *in = "HTTP/1.0 404 Gone fishing\nX: 1\n!~Request-OOB-Work: true\n!~x: y\nConnection: close\nStatus: 404\nKeep-Alive: 1\n"
-                     "Set-Cookie: a\nSet-Cookie: b\n\n";
+    const char *in = "HTTP/1.0 404 Gone fishing\nX: 1\n!~Request-OOB-Work: true\n!~x: y\nConnection: close, x-hop\nStatus: 404\nKeep-Alive: 1\n"
+                     "X-Hop: 1\nSet-Cookie: a\nSet-Cookie: b\nConnection: Set-Cookie\nX-HOP: 2\n\n";
     const char *wrong;
     char out[1024];
     apr_size_t len;
