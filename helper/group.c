@@ -128,7 +128,8 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
         return; /* nobody waits for old code */
     start_failed(group);
     group->quiet.until = 0;
-    report = hp_report_create(group->p, 500, "Web application could not be started", sentence, details);
+    report = hp_report_create(group->p, process->refused ? 503 : 500, "Web application could not be started", sentence, details);
+    report->retry_after = process->refused ? (int)apr_time_sec(hp_policy_backoff(group->failures)) : 0;
     if (process->page.bytes)
         report->page = apr_pstrdup(report->p, process->page.bytes);
     ag_log(AG_LOG_ERROR, "PSG0113", "spawn.failed: %s: %s (error id %s; next try in %ld s at the earliest, or after a change of %s)",
@@ -136,7 +137,8 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
            *group->kept.now.startup_file ? group->kept.now.startup_file : "its configuration");
     hp_report_destroy(&group->failure);
     group->failure = report;
-    deployment_failed(group);
+    if (!process->refused)
+        deployment_failed(group);
     if (process->ended)
         return; /* what follows from that comes with the room it leaves */
     advance(group);

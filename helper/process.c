@@ -389,7 +389,7 @@ void hp_process_refused(hp_process_t *process, const char *sentence)
         return;
     }
     if (process->state == HP_PROCESS_STARTING)
-        fail(process, sentence);
+        process->refused = 1, fail(process, sentence);
     vanish(process, "refused");
 }
 

@@ -64,7 +64,7 @@ struct hp_process_t {
     unsigned long requests, noted; /* begun so far; when the watchdog was last told */
     apr_time_t started, last_used;
     apr_time_t leaving_since; /* 0: it is not */
-    int failed;  /* the group has been told */
+    int failed, refused; /* the group has been told; the system had no process for it, which is nobody's fault */
     int answered, files_told; /* it has served a request; the log has said that its descriptors are used up */
     int ended, crashed; /* reaped, what it still says changes nothing; and nobody had asked it to end */
     int counted_starting; /* the group counts it among those that start */

@@ -145,6 +145,7 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
 
     if (heir) {
         heir->page = process->page;
+        heir->refused = process->refused;
         process->page = (hp_output_text_t){0};
     }
     part(spawner);

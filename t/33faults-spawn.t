@@ -244,16 +244,33 @@ sub with_faults {
     my @steps = qw(initgroups1 setresgid1 setresgid0 setresuid1 setresuid11 setresuid0 chdir1);
     my $steps = join '', map { vhost($_, $h->make_app($_, { 'passenger_wsgi.py' => "import os\nopen('$marker', 'a').write('$_ %d\\n' % os.getuid())\n" })) } @steps;
     $h->start(conf => "PassengerMaxPoolSize 10\nPassengerPoolIdleTime 300\n$steps"
+        . vhost('rack', $h->make_app('rack', { 'config.ru' => 'run ->(env) { [200, {}, ["pid #{$$}"]] }' }))
         . vhost('good', $good, 'PassengerMaxInstances 1', 'PassengerMaxRequestQueueTime 1') . join '', map { vhost("app$_", $apps[$_ - 1]) } 1 .. 2);
     is $h->get('/', Host => 'good')->status, 200, 'it serves' or diag $h->log_text;
     quiet($h);
 
     spew("$faults/fork", '');
-    is $h->get('/', Host => 'app1')->status, 500, 'no process can be had: the visitor is told';
+    my $none = $h->get('/', Host => 'app1');
+    is $none->status, 503, 'no process can be had: the visitor is told';
+    like $none->header('Retry-After') // '', qr/^\d+$/, '... when to come again';
     like $h->expect_log('PSG0113'), qr/spawn\.failed: \S+app1 .*could not start a process: Resource temporarily unavailable/, '... and why';
     is $h->get('/', Host => 'good')->status, 200, '... and what runs goes on';
     unlink "$faults/fork";
     soon { $h->get('/', Host => 'app1')->status == 200 } '... and later it starts', 5;
+
+    # That is no fault of new code: it gets its process later, without another restart; Ruby's from a preloader.
+    my $pid = sub { $h->get('/', Host => $_[0])->body =~ /(?:"pid": |^pid )(\d+)/ ? $1 : 0 };
+    my %before = map { $_ => $pid->($_) } qw(app1 rack);
+    spew("$faults/fork", '');
+    spew("$h->{root}/apps/$_/tmp/restart.txt", '') for sort keys %before;
+    for my $app (sort keys %before) {
+        ok((wait_for { $h->get('/', Host => $app); counted($h, qr/spawn\.failed: \S+$app .*could not start/) > ($app eq 'app1') } 'a start that fails'), "no process can be had for new code of $app");
+        is $h->get('/', Host => $app)->status, 200, '... and the old code goes on';
+    }
+    unlink "$faults/fork";
+    for my $app (sort keys %before) {
+        soon { my $now = $pid->($app); $now && $now != $before{$app} } "$app gets its new process when there is one to be had", 20;
+    }
 
     spew("$faults/passwd", '2');
     my $begin = time;

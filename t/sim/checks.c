@@ -58,11 +58,11 @@ static uint32_t generation_of(const sim_group_t *group)
     return facts.generation;
 }
 
-/* Code that has never run does not start, and older code does: so it stays. */
-static void start_failed(sim_group_t *group, const sim_process_t *process)
+/* Code that has never run does not start, and older code does: so it stays. That there was no process to start it in says nothing about it. */
+static void start_failed(sim_group_t *group, const sim_process_t *process, int refused)
 {
     failed(group);
-    if (group->taken && group->taken->options->resist_deployment_errors != 0 && process->generation > group->proven &&
+    if (!refused && group->taken && group->taken->options->resist_deployment_errors != 0 && process->generation > group->proven &&
         any_ready(group))
         group->held = process->generation;
 }
@@ -80,7 +80,7 @@ static void notice(sim_group_t *group)
         if (core->failed && !process->failed) {
             process->failed = 1;
             if (process->generation == generation_of(group))
-                start_failed(group, process);
+                start_failed(group, process, core->refused);
         }
         if (core->state == HP_PROCESS_READY && !process->ready) {
             process->ready = 1;
@@ -98,7 +98,7 @@ void sim_checks_works(sim_group_t *group)
     group->failures = 0;
 }
 
-void sim_checks_gone(const sim_process_t *process)
+void sim_checks_gone(const sim_process_t *process, int refused)
 {
     sim_group_t *group = &sim.groups[process->group];
     const hp_process_t *core = hp_process_find(&sim.ctx, process->id);
@@ -106,7 +106,7 @@ void sim_checks_gone(const sim_process_t *process)
     MUST(core, "process %d has gone before its end was told", (int)process->id);
     notice(group);
     if (core->state == HP_PROCESS_STARTING && !core->failed && process->generation == generation_of(group))
-        start_failed(group, process);
+        start_failed(group, process, refused);
     if (group->failures == 0)
         group->not_before = 0;
     if (core->state != HP_PROCESS_ENDING && core->state != HP_PROCESS_STARTING && !core->failed && core->requests == 0 &&

@@ -225,7 +225,7 @@ int sim_visitors_is(const hp_queue_waiter_t *waiter, const sim_group_t *group, i
 /* The core orders a process. */
 void sim_checks_spawn(sim_group_t *group, const sim_process_t *process);
 /* The core is about to hear that the process has ended. */
-void sim_checks_gone(const sim_process_t *process);
+void sim_checks_gone(const sim_process_t *process, int refused);
 /* A process of the group has finished a request, so it works. */
 void sim_checks_works(sim_group_t *group);
 /* The group begins anew: nothing that was learnt about failures counts. */

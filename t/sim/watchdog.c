@@ -314,7 +314,7 @@ static void account(const message_t *message)
     } else if (message->type == HP_MSG_EXITED || message->type == HP_MSG_REFUSED) {
         sim_counts.exited++;
         if (process->known) {
-            sim_checks_gone(process);
+            sim_checks_gone(process, message->type == HP_MSG_REFUSED);
             process->known = 0;
             sim.ending = process;
             sim.groups[process->group].live--;
