@@ -37,6 +37,13 @@
 #define TICK_MAX    apr_time_from_sec(1)
 #define SPARE_FDS   64                     /* Apache ends a child that can't accept for want of descriptors, so parking leaves it some */
 
+/* A request whose output has been put aside, so that Apache takes it for answered. In its pool. */
+typedef struct aside_t {
+    request_rec *r;
+    ap_filter_t *output;
+    struct aside_t *next;
+} aside_t;
+
 /* A connection whose request is, was, or may be parked. Lives in c->pool. */
 typedef struct park_t {
     mp_park_lot_t *lot;
@@ -44,6 +51,8 @@ typedef struct park_t {
     request_rec *r;
     mp_handler_call_t *call; /* the parked request; NULL: none */
     int nested;              /* the other process_connection hooks run below ours */
+    request_rec *detour;     /* in whose handler an internal redirect may be parked; NULL: none */
+    aside_t *aside;          /* while parked below detours */
     int eager;               /* glance before parking */
     apr_time_t stay_until;   /* by STAY; 0: the request has not waited yet */
     int place;               /* the epoll descriptor, or -1 */
@@ -252,6 +261,7 @@ static apr_status_t on_request_gone(void *baton)
     if (park->call)
         mp_handler_abandon(park->call);
     park->call = NULL;
+    park->aside = NULL;
     if (!park->parked)
         leave_place(park);
     return APR_SUCCESS;
@@ -315,8 +325,43 @@ static int advance(park_t *park, mp_handler_call_t *call)
 
 static int may_park(const park_t *park, const request_rec *r)
 {
-    return park && park->nested && !r->main && !r->prev && park->c->cs && !park->c->clogging_input_filters &&
+    return park && park->nested && !r->main && r->prev == park->detour && park->c->cs && !park->c->clogging_input_filters &&
            !mp_conf_options(r)->buffer_response; /* which hands over more at once than flows on without waiting */
+}
+
+/* ap_internal_redirect() ends a request with ap_die(), which makes an error of SUSPENDED, but leaves one alone that cannot be answered any more. */
+static int suspend(park_t *park, request_rec *r)
+{
+    aside_t *aside;
+
+    if (!r->prev)
+        return SUSPENDED;
+    aside = apr_palloc(r->pool, sizeof(*aside));
+    *aside = (aside_t){.r = r, .output = r->output_filters, .next = park->aside};
+    park->aside = aside;
+    r->output_filters = r->connection->output_filters;
+    return SUSPENDED;
+}
+
+static void put_back(park_t *park)
+{
+    for (; park->aside; park->aside = park->aside->next)
+        park->aside->r->output_filters = park->aside->output;
+}
+
+int mp_park_detour(request_rec *r)
+{
+    park_t *park = park_of(r->connection);
+    request_rec *outer;
+    int rc;
+
+    if (!park || !park->nested || r->main || r->prev != park->detour)
+        return DECLINED;
+    outer = park->detour;
+    park->detour = r;
+    rc = ap_run_handler(r);
+    park->detour = outer;
+    return park->call ? suspend(park, r) : rc;
 }
 
 int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)
@@ -334,7 +379,7 @@ int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_
     park->r = r;
     park->call = call;
     apr_pool_cleanup_register(r->pool, park, on_request_gone, apr_pool_cleanup_null);
-    return SUSPENDED;
+    return suspend(park, r);
 }
 
 /* What Apache does with a handler's result. */
@@ -362,6 +407,7 @@ static void go_on(park_t *park)
     ap_update_child_status(c->sbh, SERVER_BUSY_WRITE, r);
     if (ap_extended_status)
         ap_time_process_request(c->sbh, START_PREQUEST);
+    put_back(park);
     park->eager = ag_clock_now() - park->since < SOON;
     mp_handler_hurry(call, !park->eager);
     mp_handler_hear(call, park->news);
@@ -377,6 +423,8 @@ static void go_on(park_t *park)
     park->r = NULL;
     apr_pool_cleanup_kill(r->pool, park, on_request_gone);
     conclude(r, mp_handler_result(call));
+    while (r->prev)
+        r = r->prev;
     ap_process_request_after_handler(r);
 }
 

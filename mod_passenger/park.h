@@ -19,6 +19,10 @@ mp_park_lot_t *mp_park_lot_create(apr_pool_t *pchild, server_rec *s);
 /* A content handler: parks the request, or has it wait in this thread where that is unsafe. A NULL lot is allowed everywhere. */
 int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links);
 
+/* The handler of a request that another handler is about to redirect within the server: runs that one, so that what it redirects to can be parked
+ * too. Only for handlers that do nothing after it. */
+int mp_park_detour(request_rec *r);
+
 /* Hooks of a connection: process_connection, before all others; suspend_connection, after; resume_connection, before. */
 int mp_park_process(mp_park_lot_t *lot, conn_rec *c);
 void mp_park_suspend(conn_rec *c);

@@ -260,6 +260,12 @@ static int handler(request_rec *r)
     return mp_park_run(child->lot, r, with_env(child, r, app), child->links);
 }
 
+/* What mod_rewrite's rules in .htaccess files have redirected. */
+static int detour(request_rec *r)
+{
+    return r->handler && strcmp(r->handler, "redirect-handler") == 0 ? mp_park_detour(r) : DECLINED;
+}
+
 static int process_connection(conn_rec *c)
 {
     const child_t *child = ap_get_module_config(c->base_server->module_config, &passenger_module);
@@ -293,6 +299,7 @@ void mp_takeover_register_hooks(apr_pool_t *p)
     ap_hook_map_to_storage(walk_long_name, NULL, NULL, APR_HOOK_LAST);
     ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
     ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_handler(detour, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_process_connection(process_connection, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_suspend_connection(suspend_connection, NULL, NULL, APR_HOOK_REALLY_LAST);
