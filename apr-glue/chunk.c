@@ -4,7 +4,7 @@
 
 #define LINE_MAX_BYTES    (4 * 1024)
 #define TRAILER_MAX_BYTES (16 * 1024)
-#define SIZE_MAX_VALUE    ((apr_uint64_t) 1 << 60)
+#define SIZE_END          ((apr_uint64_t) 1 << 60)
 
 enum {
     SIZE_FIRST,   /* the first digit of a size */
@@ -44,8 +44,10 @@ static int size_byte(ag_chunk_t *c, char in)
     int digit = hex_digit(in);
 
     if (digit >= 0) {
+        if (c->left >= SIZE_END / 16)
+            return BAD;
         c->left = c->left * 16 + (unsigned) digit;
-        return c->left > SIZE_MAX_VALUE ? BAD : SIZE_MORE;
+        return SIZE_MORE;
     }
     if (c->state == SIZE_FIRST)
         return BAD;

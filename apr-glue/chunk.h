@@ -16,7 +16,7 @@ void ag_chunk_init(ag_chunk_t *c);
 
 /* Looks at in[0..len), consumes *pused bytes and hands out at most one piece of payload, which points into `in`. APR_SUCCESS: call again with the
  * rest (*pused may equal len). APR_EOF: the last chunk and the trailers, which are dropped, are over; bytes after *pused belong to
- * something else. APR_EGENERAL: not chunked coding; sizes beyond 2^60, lines beyond 4 KiB and trailers beyond 16 KiB are refused too.
+ * something else. APR_EGENERAL: not chunked coding; sizes from 2^60 on, lines beyond 4 KiB and trailers beyond 16 KiB are refused too.
  * A result never depends on how the input was split. */
 apr_status_t ag_chunk_next(ag_chunk_t *c, const char *in, apr_size_t len, apr_size_t *pused, const char **pdata, apr_size_t *pdata_len)
     AG_MUST_CHECK;

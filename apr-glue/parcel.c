@@ -57,7 +57,8 @@ static apr_status_t map_memory(ag_parcel_t *parcel, int memory)
 {
     struct stat st;
 
-    if (fcntl(memory, F_GET_SEALS) != SEALS || fstat(memory, &st) || st.st_size <= 0 || st.st_size > AG_FRAME_MAX)
+    /* There may be more seals: where vm.memfd_noexec is set, the kernel adds one. */
+    if ((fcntl(memory, F_GET_SEALS) & SEALS) != SEALS || fstat(memory, &st) || st.st_size <= 0 || st.st_size > AG_FRAME_MAX)
         return APR_EGENERAL;
     parcel->map = mmap(NULL, (apr_size_t)st.st_size, PROT_READ, MAP_PRIVATE, memory, 0);
     if (parcel->map == MAP_FAILED) {

@@ -229,14 +229,15 @@ apr_status_t ag_sock_recv(int fd, void *buf, apr_size_t size, apr_size_t *plen, 
             memcpy(fds, CMSG_DATA(c), (apr_size_t)*pnfds * sizeof(int));
         }
     }
-    if (n == 0)
-        return APR_EOF;
-    if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+    /* An empty message may have brought some too. */
+    if (n == 0 || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
         while (*pnfds > 0)
             close(fds[--*pnfds]);
-        if (msg.msg_flags & MSG_TRUNC)
-            return APR_EGENERAL;
     }
+    if (n == 0)
+        return APR_EOF;
+    if (msg.msg_flags & MSG_TRUNC)
+        return APR_EGENERAL;
     *plen = (apr_size_t)n;
     return msg.msg_flags & MSG_CTRUNC ? EMFILE : APR_SUCCESS;
 }

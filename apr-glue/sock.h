@@ -31,9 +31,9 @@ apr_status_t ag_sock_peer(int fd, uid_t *puid, pid_t *ppid) AG_MUST_CHECK;
 /* One message with up to AG_SOCK_MAX_FDS descriptors. Never raises SIGPIPE. */
 apr_status_t ag_sock_send(int fd, const void *data, apr_size_t len, const int *fds, int nfds) AG_MUST_CHECK;
 
-/* One message into `buf`; *plen is its length, descriptors are close-on-exec and the caller's. APR_EOF when the other end is gone,
- * APR_EGENERAL for a message larger than `size` (its descriptors are closed). EMFILE: the message is there and *plen says how long it is, but
- * this process had no room for its descriptors, which are lost. */
+/* One message into `buf`; *plen is its length, descriptors are close-on-exec and the caller's. APR_EOF when the other end is gone or sends an
+ * empty message, APR_EGENERAL for one larger than `size`; their descriptors are closed. EMFILE: the message is there and *plen says how long
+ * it is, but this process had no room for its descriptors, which are lost. */
 apr_status_t ag_sock_recv(int fd, void *buf, apr_size_t size, apr_size_t *plen, int *fds, int *pnfds) AG_MUST_CHECK;
 
 /* 1 if the next message carries descriptors. Takes nothing. */

@@ -26,7 +26,8 @@ typedef struct mp_link_marks_t {
 struct mp_link_pool_t {
     apr_thread_mutex_t *mutex;
     mp_link_t *idle; /* last in, first out: the others may grow old and be closed by the core */
-    int nidle, max, stopping, asks;
+    int nidle, max, asks;
+    int stopping; /* atomic; set with the mutex held */
     struct timeval patience;
     LIST_HEAD(, mp_link_t) used;
     const char *hello;
@@ -53,7 +54,7 @@ void mp_link_pool_stop(mp_link_pool_t *pool)
     mp_link_t *link;
 
     apr_thread_mutex_lock(pool->mutex);
-    pool->stopping = 1;
+    __atomic_store_n(&pool->stopping, 1, __ATOMIC_RELAXED);
     LIST_FOREACH (link, &pool->used, in_use)
         shutdown(link->fd, SHUT_RDWR);
     apr_thread_mutex_unlock(pool->mutex);
@@ -61,7 +62,7 @@ void mp_link_pool_stop(mp_link_pool_t *pool)
 
 int mp_link_pool_stopping(const mp_link_pool_t *pool)
 {
-    return pool->stopping;
+    return __atomic_load_n(&pool->stopping, __ATOMIC_RELAXED);
 }
 
 /* With the mutex held. */
@@ -313,7 +314,8 @@ static ssize_t recv_passed(mp_link_t *link, char *buf, apr_size_t size, int flag
         char space[CMSG_SPACE(sizeof(int))];
     } control;
     struct iovec iov = {.iov_base = buf, .iov_len = size};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space)};
+    /* With the padding there would be room for two. */
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = CMSG_LEN(sizeof(int))};
     ssize_t n = recvmsg(link->fd, &msg, flags | MSG_CMSG_CLOEXEC);
     const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 

@@ -83,7 +83,8 @@ static void test_bad(void)
     bad("no line end after the data", "5\r\nhello0\r\n\r\n");
     bad("LF alone after the data", "5\r\nhello\n0\r\n\r\n");
     bad("a size beyond 64 bits", "FFFFFFFFFFFFFFFFF\r\n");
-    bad("a size beyond 2^60", "1000000000000001\r\n");
+    bad("a size of 2^60", "1000000000000000\r\n");
+    bad("a size that would be small modulo 2^64", "10000000000000005\r\nhello\r\n0\r\n\r\n");
     bad("a control character in an extension", "5;a\001\r\nhello\r\n0\r\n\r\n");
     bad("a bare CR in a trailer", "0\r\nX: a\rb\r\n\r\n");
     bad("an HTTP head", "HTTP/1.1 200 OK\r\n\r\n");

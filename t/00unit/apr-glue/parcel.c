@@ -70,6 +70,33 @@ static void refused(int fds[2], int seals, off_t size, const char *what)
     close(memory);
 }
 
+/* A system that lets no memory be executed seals all of it against that. */
+static void sealed_more(int fds[2])
+{
+    int memory = memfd_create("test", MFD_ALLOW_SEALING);
+    ag_parcel_t got;
+
+    if (memory < 0 || write(memory, "data", 4) != 4 || fcntl(memory, F_ADD_SEALS, SEALS | F_SEAL_FUTURE_WRITE))
+        ok(0, "memfd");
+    is_int(ag_sock_send(fds[0], ANNOUNCEMENT, 1, (int[]){memory}, 1), APR_SUCCESS, "memory with one more seal");
+    is_int(ag_parcel_recv(fds[1], buf, &got), APR_SUCCESS, "... is taken");
+    is_int((long long)got.len, 4, "... all of it");
+    ag_parcel_done(&got);
+    close(memory);
+}
+
+static void empty(int fds[2])
+{
+    int first = dup(fds[0]);
+    ag_parcel_t got;
+
+    close(first);
+    is_int(ag_sock_send(fds[0], "", 0, (int[]){fds[0]}, 1), APR_SUCCESS, "an empty message with a descriptor");
+    is_int(ag_parcel_recv(fds[1], buf, &got), APR_EOF, "... is like the end");
+    is_int(dup(fds[0]), first, "... and leaves nothing open");
+    close(first);
+}
+
 int main(void)
 {
     int fds[2];
@@ -93,6 +120,8 @@ int main(void)
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EGENERAL, "... is refused");
     is_int(ag_sock_send(fds[0], ANNOUNCEMENT, 1, (int[]){0}, 1), APR_SUCCESS, "a descriptor that is no memory");
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EGENERAL, "... is refused");
+    sealed_more(fds);
+    empty(fds);
     cut(fds, large);
     close(fds[0]);
     is_int(ag_parcel_recv(fds[1], buf, &got), APR_EOF, "the end is the end");
