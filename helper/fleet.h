@@ -8,7 +8,7 @@
 
 typedef struct {
     TAILQ_HEAD(, hp_process_t) processes;
-    int used;            /* length of the list */
+    int used;            /* length of the list, without those that take long to go */
     uint32_t generation; /* of the code; processes of earlier ones serve only until their successors are ready */
     uint32_t proven;     /* the newest generation of which a process has been ready */
     int held;            /* the newest code does not start: earlier ones are as good as new until the next restart */

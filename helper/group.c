@@ -149,14 +149,11 @@ static void on_failed(hp_process_t *process, const char *sentence, const char *d
 static void on_gone(hp_process_t *process)
 {
     hp_group_t *group = process->group;
-    hp_fleet_t *fleet = &group->member.fleet;
 
     over_with_starting(group, process);
     hp_oob_step(process);
-    TAILQ_REMOVE(&fleet->processes, process, entry);
-    fleet->used--;
-    group->room->used--;
-    assert(fleet->used >= 0 && group->room->used >= fleet->used && group->room->starting >= 0);
+    TAILQ_REMOVE(&group->member.fleet.processes, process, entry);
+    hp_room_gone(group->room, &group->member, process);
     process->group = NULL;
     if (group->failures == 0)
         group->next_try = 0;
@@ -409,7 +406,7 @@ hp_group_t *hp_group_create(hp_context_t *ctx, hp_room_t *room, uint64_t cookie,
 
 int hp_group_forgettable(const hp_group_t *group, apr_time_t now)
 {
-    return group->users == 0 && group->member.fleet.used == 0 && group->member.queue.len == 0 && now >= group->next_try &&
+    return group->users == 0 && TAILQ_EMPTY(&group->member.fleet.processes) && group->member.queue.len == 0 && now >= group->next_try &&
            now - group->used_at >= FORGET_AFTER && !hp_spawner_preloader(group->spawner);
 }
 
@@ -539,8 +536,8 @@ void hp_group_look(hp_group_t *group, apr_time_t now)
     int serving = c.ready + c.outdated - c.away, least = c.held && c.min == 0 ? 1 : c.min;
 
     hp_spawner_look(group->spawner, now, options(group)->max_preloader_idle_time);
-    hp_attendants_rest(&group->attendants, c.used);
-    if (c.used == 0)
+    hp_attendants_rest(&group->attendants, !TAILQ_EMPTY(&group->member.fleet.processes));
+    if (TAILQ_EMPTY(&group->member.fleet.processes))
         return;
     hp_watch_look(group->watch, &group->kept.now, group->ctx->settings->stat_throttle_rate, 0);
     for (process = TAILQ_FIRST(&group->member.fleet.processes); process; process = next) {

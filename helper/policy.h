@@ -15,7 +15,7 @@ typedef struct {
     int asking;   /* of `ready`: those that would */
     int busy;     /* of `ready`: those without a limit of requests whose processor is busy all the time */
     int min, max; /* processes the group should and may have; max 0: no limit of its own */
-    int used;     /* processes of this group that exist, those that are leaving included; >= ready + outdated + starting */
+    int used;     /* processes of this group that exist, those that are leaving included, unless they take long; >= ready + outdated + starting */
     int failing;  /* starts have failed of late: one try at a time */
     int held;     /* the newest code does not start: nothing is tried while anything else serves */
     int pool_used, pool_max; /* processes of all groups; above the limit only if that was lowered */

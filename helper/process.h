@@ -67,7 +67,7 @@ struct hp_process_t {
     int failed, refused; /* the group has been told; the system had no process for it, which is nobody's fault */
     int answered, files_told; /* it has served a request; the log has said that its descriptors are used up */
     int ended, crashed; /* reaped, what it still says changes nothing; and nobody had asked it to end */
-    int counted_starting; /* the group counts it among those that start */
+    int counted_starting, passed_over; /* the group counts it among those that start; it does not count it, since it takes long to go */
     int suspect; /* it took no connection: it has ended, or is ended soon */
     const char *cgroup; /* folder of its control group; NULL: none */
     const char *doom; /* why it was killed, for the requests that end with it; NULL: they know no more than that */

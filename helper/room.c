@@ -7,6 +7,8 @@
 #define FAIR_AFTER  (apr_time_from_sec(1) / 2) /* of waiting, before an application with less than its share gets it from others */
 #define TURN        apr_time_from_sec(10)      /* that an application keeps its only process, if it is never idle and others have none */
 #define FAIR_EVERY  (apr_time_from_sec(1) / 10)
+#define GO_LONG     apr_time_from_sec(5)       /* of leaving: the place is given away, since visitors may wait for it */
+#define GO_AT_LAST  apr_time_from_sec(60)      /* of leaving, where others have nothing at all */
 #define START_LONG  apr_time_from_sec(10)      /* of starting: others need not wait for the end of it any longer, it may hang */
 
 void hp_room_init(hp_room_t *room)
@@ -120,6 +122,17 @@ void hp_room_want(hp_room_t *room, hp_room_member_t *member, hp_policy_want_t wa
         send_away(process, NULL);
 }
 
+void hp_room_gone(hp_room_t *room, hp_room_member_t *member, const hp_process_t *process)
+{
+    if (process->passed_over) {
+        room->lingering--;
+    } else {
+        member->fleet.used--;
+        room->used--;
+    }
+    assert(member->fleet.used >= 0 && room->used >= member->fleet.used && room->starting >= 0 && room->lingering >= 0);
+}
+
 void hp_room_limit(hp_room_t *room, int max)
 {
     hp_process_t *process;
@@ -128,6 +141,56 @@ void hp_room_limit(hp_room_t *room, int max)
     for (int more = room->used - leaving(room) - max; more > 0 && (process = spare(room, NULL, 0)); more--)
         send_away(process, NULL);
     hp_room_retry(room);
+}
+
+static void pass_over(hp_room_t *room, hp_room_member_t *member, hp_process_t *process)
+{
+    process->passed_over = 1;
+    room->lingering++;
+    room->used--;
+    member->fleet.used--;
+    if (process->in_flight > 0)
+        ag_log(AG_LOG_NOTICE, "PSG3900", "app.lingers: process %ld of %s is to end and still has requests (inflight=%d): its place is given away",
+               (long)process->pid, process->spec->group, process->in_flight);
+    else
+        ag_log(AG_LOG_NOTICE, "PSG3901", "app.lingers: process %ld of %s was told to end, has no requests, and goes on, for instance because of a "
+               "thread of its own: its place is given away", (long)process->pid, process->spec->group);
+}
+
+/* A visitor may read a stream of events for days, a thread may never end: a successor would wait for as long. */
+static int pass_over_long(hp_room_t *room, apr_time_t now)
+{
+    hp_room_member_t *member;
+    hp_process_t *process;
+    int before = room->lingering;
+
+    TAILQ_FOREACH (member, &room->members, entry) {
+        TAILQ_FOREACH (process, &member->fleet.processes, entry) {
+            if (process->leaving_since && now - process->leaving_since >= GO_LONG && !process->passed_over && room->lingering < room->max)
+                pass_over(room, member, process);
+        }
+    }
+    return room->lingering > before;
+}
+
+/* All places are given away, to processes that take as long to go, and somebody has none. */
+static void end_longest(const hp_room_t *room, apr_time_t now)
+{
+    const hp_room_member_t *member;
+    hp_process_t *process, *found = NULL;
+
+    TAILQ_FOREACH (member, &room->members, entry) {
+        TAILQ_FOREACH (process, &member->fleet.processes, entry) {
+            if (process->passed_over && (!found || process->leaving_since < found->leaving_since))
+                found = process;
+        }
+    }
+    if (!found || now - found->leaving_since < GO_AT_LAST)
+        return;
+    ag_log(AG_LOG_WARN, "PSG3902", "app.kill_forced: process %ld of %s was to end %ld s ago, and is ended with its requests (inflight=%d), "
+           "since other processes need the place; PassengerMaxPoolSize says how many there are", (long)found->pid, found->spec->group,
+           (long)apr_time_sec(now - found->leaving_since), found->in_flight);
+    hp_process_kill(found);
 }
 
 void hp_room_look(hp_room_t *room, apr_time_t now)
@@ -143,7 +206,9 @@ void hp_room_look(hp_room_t *room, apr_time_t now)
             room->starting--;
         }
     }
-    if (room->starved || room->wanting)
+    if (room->starved && room->lingering >= room->max)
+        end_longest(room, now);
+    if (pass_over_long(room, now) || room->starved || room->wanting)
         hp_room_retry(room);
 }
 

@@ -17,7 +17,8 @@ typedef struct hp_room_member_t {
 
 typedef struct {
     TAILQ_HEAD(, hp_room_member_t) members;
-    int used, max;            /* processes, from the order to the reaping; none is ordered beyond max */
+    int used, max;            /* processes, from the order to the reaping, but for those that take long to go; none is ordered beyond max */
+    int lingering;            /* those that do, and have given their places away; at most max */
     int starting, starts_max; /* those that have not been ready yet, but for those that take long */
     int starved;              /* members without any process whose visitors wait for room, when last looked */
     int wanting;              /* members that would have more processes, the same */
@@ -33,13 +34,16 @@ void hp_room_part(hp_room_t *room, hp_room_member_t *member);
 /* Sets what the member's lists and the room can tell. */
 void hp_room_count(const hp_room_t *room, const hp_room_member_t *member, hp_policy_counts_t *c);
 
+/* A process of the member has gone. */
+void hp_room_gone(hp_room_t *room, hp_room_member_t *member, const hp_process_t *process);
+
 /* How many processes there may be from now on. */
 void hp_room_limit(hp_room_t *room, int max);
 
 /* The member lacks room: whoever is missed least is asked to go. */
 void hp_room_want(hp_room_t *room, hp_room_member_t *member, hp_policy_want_t want);
 
-/* Now and then: whoever waits for room may have it by now. */
+/* Now and then: whoever waits for room may have it by now, for instance the place of a process that takes long to go. */
 void hp_room_look(hp_room_t *room, apr_time_t now);
 
 /* A process of the member has just finished a request: 1 if it should go, for others who have less than their share. */

@@ -7,7 +7,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 my @everywhere = split " ", $ENV{PARTS} // "deploy held quiet blocking";
-my @once = $ENV{PARTS} ? () : qw(unvisited symlink alone recycle memory loop_busy);
+my @once = $ENV{PARTS} ? () : qw(unvisited symlink alone lingering recycle memory loop_busy);
 for my $mpm (Harness->mpms) {
     for my $part (@everywhere, $mpm eq (Harness->mpms)[0] ? @once : ()) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
@@ -206,6 +206,57 @@ sub alone {
     is $load->{bad}, 0, "no request of $load->{requests} failed";
     is $most, 1, 'there was never more than one process';
     is version($h), 'new', 'new code answers';
+}
+
+# ... but not for ever: somebody may read a stream for days, and a thread may never end.
+sub lingering {
+    my ($mpm) = @_;
+    my $h = Harness->new(mpm => $mpm);
+    my $code = <<'END';
+import os, threading, time
+%s
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/event-stream')])
+    yield b'data: %s %%d\n\n' %% os.getpid()
+    while environ['PATH_INFO'] == '/events':
+        time.sleep(0.1)
+        yield b'data: more\n\n'
+END
+    my %root = map { $_ => $h->make_app($_, {}) } qw(stream thread);
+    my $write = sub {
+        my ($version) = @_;
+        for (sort keys %root) {
+            spew("$root{$_}/passenger_wsgi.py", sprintf $code, $_ eq 'thread' && $version eq 'old' ? 'threading.Thread(target=threading.Event().wait).start()' : '', $version);
+            $h->own($root{$_}, $h->app_user);
+        }
+    };
+    $write->('old');
+    $h->start(conf => join '', map { <<"END" } sort keys %root);
+<VirtualHost *>
+    ServerName $_
+    DocumentRoot $root{$_}/public
+    PassengerMaxInstances 1
+    PassengerConcurrencyModel thread
+    PassengerThreadCount 4
+</VirtualHost>
+END
+    my $reader = $h->client(timeout => 30);
+    $reader->write_request('GET', '/events', Host => 'stream');
+    my $more = sub { $reader->{in} = ''; my $end = time + 10; 1 while $reader->{in} !~ /data: more/ && $reader->_more($end); return $reader->{in} };
+    like $more->(), qr/data: old/, 'a stream of events that does not end';
+    my ($pid) = $h->get('/', Host => 'thread')->body =~ /old (\d+)/;
+    ok $pid, 'an application with a thread that does not end';
+    $write->('new');
+    touch("$root{$_}/tmp/restart.txt") for sort keys %root;
+    for my $name (sort keys %root) {
+        soon { $h->client(timeout => 40)->ask('GET', '/', Host => $name, Connection => 'close')->body =~ /new/ } "$name: new code answers while the old process is there", 40;
+    }
+    $h->expect_log(qr/PSG3900: .* of \Q$root{stream}\E .*inflight=1/, 'that requests keep it');
+    $h->expect_log(qr/PSG3901: .* process $pid of \Q$root{thread}\E /, 'that something else keeps it');
+    like $more->(), qr/data: more/, 'the stream goes on';
+    is kill(KILL => $pid), 1, 'the thread is still there';
+    $reader->close;
+    soon { $h->apps == 2 } 'who has nothing more to do goes', 20;
 }
 
 sub recycle {

@@ -121,18 +121,30 @@ static int limit_of(const sim_group_t *group)
     return own > 0 && (all == 0 || own < all) ? own : all;
 }
 
+/* Those that count: who takes long to go has given its place away. */
+static int counted(const sim_group_t *group)
+{
+    const sim_process_t *process;
+    int n = group->live;
+
+    TAILQ_FOREACH(process, &group->known, entry)
+        n -= process->core && process->core->passed_over;
+    return n;
+}
+
 void sim_checks_spawn(sim_group_t *group, const sim_process_t *process)
 {
     int live = 0;
 
     for (int i = 0; i < sim.ngroups; i++)
-        live += sim.groups[i].live;
+        live += counted(&sim.groups[i]);
+    sim_counts.lingered += counted(group) < group->live;
     MUST(!sim.ctx.stopping, "process %d is ordered while stopping", (int)process->id);
     MUST(live <= (int)sim.settings->max_pool_size, "process %d is ordered: %d, while the pool may have %d", (int)process->id,
          live, (int)sim.settings->max_pool_size);
     if (group->taken && limit_of(group) > 0)
-        MUST(group->live <= limit_of(group), "process %d of %s is ordered: %d, while the group may have %d", (int)process->id,
-             group->name, group->live, limit_of(group));
+        MUST(counted(group) <= limit_of(group), "process %d of %s is ordered: %d, while the group may have %d", (int)process->id,
+             group->name, counted(group), limit_of(group));
     notice(group);
     if (group->failures == 0 && sim.ending && &sim.groups[sim.ending->group] == group)
         group->not_before = 0; /* something works, and the failed one is gone */
@@ -179,10 +191,10 @@ void sim_checks_replaced(const char *name)
     int live = sim.ending != NULL;
 
     for (int i = 0; i < sim.ngroups; i++)
-        live += sim.groups[i].live;
+        live += counted(&sim.groups[i]);
     for (int i = 0; i < sim.ngroups; i++) {
         const sim_group_t *group = &sim.groups[i];
-        int own = group->live + (sim.ending && sim.ending->group == i);
+        int own = counted(group) + (sim.ending && sim.ending->group == i);
         if (strcmp(group->name, name) != 0 || !group->taken)
             continue;
         MUST(live >= (int)sim.settings->max_pool_size || (limit_of(group) > 0 && own >= limit_of(group)),

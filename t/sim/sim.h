@@ -144,7 +144,7 @@ extern sim_world_t sim;
 #define SIM_COUNTS(X) \
     X(served) X(refused) X(cancelled) X(broken) X(retried) X(admitted) X(disconnected) X(lost) X(spawned) X(not_spawned) X(ready) X(failed) \
     X(exited) X(crashed) X(finish) X(kill) X(ignored) X(cores) X(adopted) X(touched) X(configured) X(resized) X(stalled) X(stated) X(unstated) \
-    X(detached) X(restarted) X(queued) X(drained) X(stopped) X(sticky) X(stuck) X(evicted) X(busy) X(overdue) X(prestart) X(oob) X(checks)
+    X(detached) X(restarted) X(queued) X(drained) X(stopped) X(sticky) X(stuck) X(evicted) X(busy) X(overdue) X(prestart) X(oob) X(lingered) X(checks)
 typedef struct {
 #define X(name) long name;
     SIM_COUNTS(X)
