@@ -200,29 +200,45 @@ void mp_mistake_denied(request_rec *r, const ag_options_t *o, const char *root, 
     const char *why = objection(r->pool, mp_behind_parent(r->pool, path));
     const char *sentence = apr_psprintf(r->pool, "can't see whether there is an application in %s: %s", root, why ? why : "it was refused just now");
 
-    MP_RLOG(APLOG_ERR, 0, r, "PSG0600", "%s", sentence);
+    if (mp_once(sentence))
+        MP_RLOG(APLOG_ERR, 0, r, "PSG0600", "%s", sentence);
     if (is_shown(o))
         show(r, sentence);
 }
 
 /* -- before there are requests -- */
 
-/* Of programs only those that are paths; others are looked for when they are run. */
-static void check(const ap_directive_t *at, server_rec *s, apr_pool_t *p)
+/* Directives that name something in the file system. */
+static const struct {
+    const char *directive;
+    enum { FOLDER, FILE_, FILE_TO_COME } what;
+} named[] = {
+    {ROOT, FOLDER}, {"PassengerPython", FILE_}, {"PassengerRuby", FILE_}, {"PassengerDefaultRuby", FILE_}, {"PassengerNodejs", FILE_},
+    {"PassengerPHP", FILE_}, {"PassengerEnvFile", FILE_}, {"PassengerCustomErrorPage", FILE_}, {"PassengerAppLogFile", FILE_TO_COME},
+};
+
+/* NULL if there is nothing against it. Of files only those that are paths: others are looked for when they are run, or in an application's folder. */
+static const char *against(apr_pool_t *p, const char *directive, const char *value)
 {
-    static const char *const programs[] = {"PassengerPython", "PassengerRuby", "PassengerDefaultRuby", "PassengerNodejs", "PassengerPHP"};
     struct stat st;
     apr_size_t i;
 
-    for (; at; at = at->next) {
-        const char *args = at->args, *why = NULL, *value = strncasecmp(at->directive, "Passenger", 9) == 0 ? ap_getword_conf(p, &args) : "";
+    for (i = 0; i < AG_LEN(named) && strcasecmp(directive, named[i].directive) != 0; i++)
+        ;
+    if (i == AG_LEN(named) || !*value)
+        return NULL;
+    if (named[i].what == FOLDER)
+        return objection(p, value);
+    if (named[i].what == FILE_TO_COME)
+        value = *value == '/' ? mp_behind_parent(p, value) : value;
+    return *value == '/' && stat(value, &st) != 0 && (errno == ENOENT || errno == ENOTDIR) ? missing(p, value) : NULL;
+}
 
-        if (*value && strcasecmp(at->directive, ROOT) == 0)
-            why = objection(p, value);
-        for (i = 0; i < AG_LEN(programs); i++) {
-            if (*value == '/' && strcasecmp(at->directive, programs[i]) == 0 && stat(value, &st) != 0)
-                why = missing(p, value);
-        }
+static void check(const ap_directive_t *at, server_rec *s, apr_pool_t *p)
+{
+    for (; at; at = at->next) {
+        const char *args = at->args, *value = ap_getword_conf(p, &args), *why = against(p, at->directive, value);
+
         if (why)
             MP_LOG(APLOG_WARNING, 0, s, "PSG2801", "%s %s at %s:%d: %s", at->directive, value, at->filename, at->line_num, why);
         check(at->first_child, s, p);

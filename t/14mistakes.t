@@ -56,6 +56,13 @@ for (@wrong[0 .. 3]) {
 }
 unlike $out, qr/PSG2801: \S+ \Q$bare\E /, '... but of no folder that is there';
 
+# Files by their path, those that are written by their folder; what is relative is an application's.
+(undef, $out) = $h->configtest("PassengerCustomErrorPage $app/sorry.html\nPassengerEnvFile $app/passenger_wsgi.py\nPassengerAppLogFile $app/log/app.log\n"
+    . "<Location /a>\nPassengerAppLogFile log/app.log\nPassengerCustomErrorPage sorry.html\n</Location>\n<Location /b>\nPassengerAppLogFile $app/app.log\n</Location>\n");
+my @missing = $out =~ /PSG2801: (\S+ \S+) at \S+: (.*)/g;
+is_deeply \@missing, ["PassengerCustomErrorPage $app/sorry.html", "there is no $app/sorry.html", "PassengerAppLogFile $app/log/app.log", "there is no $app/log"],
+    'configtest names a missing page, and the missing folder of a log';
+
 $h->start(conf => $conf);
 $h->allow_log('PSG2801', 'AH01276');
 like $h->log_text, qr/PSG2801: PassengerAppRoot \S+nowhere/, 'Apache\'s start writes that into its log';
@@ -88,7 +95,9 @@ SKIP: {
     my $page;
     soon { $page = $h->get('/x', Host => 'closed'); $page->status == 500 } 'what Apache may not look into, in development';
     like $page->body, qr{user www-data, as whom Apache runs, has no search permission \(x\) on the folder \Q$r\E/apps/closed<?}, '... is named';
-    $h->allow_log('PSG0600');
+    $h->get('/x', Host => 'closed') for 1 .. 6;
+    $h->expect_log('PSG0600', 'it is in the log');
+    is scalar(() = $h->log_text =~ /PSG0600/g), 1, '... but once';
 }
 $h->finish;
 done_testing;
