@@ -6,6 +6,7 @@
 #include "mod_passenger/body.h"
 #include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
+#include "mod_passenger/farewell.h"
 #include "mod_passenger/helper.h"
 #include "mod_passenger/interim.h"
 #include "mod_passenger/redirect.h"
@@ -18,7 +19,6 @@
 #include <http_protocol.h>
 #include <poll.h>
 
-#define LOOK       apr_time_from_sec(1) /* how often a tunnel looks if it has to end; one that is parked is woken for that anyway */
 #define HEAD_LIMIT (AG_HTTP_HEAD_MAX + 1024) /* the core's hello may stand before it */
 
 typedef enum {
@@ -288,13 +288,6 @@ static step_t begin_file(call_t *call)
     return GO_ON;
 }
 
-static step_t begin_tunnel(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
-{
-    mp_upgrade_begin(&call->upgrade, call->r, call->link, head, head_len);
-    call->state = TUNNEL;
-    return GO_ON;
-}
-
 /* The core wants the body, or the application has something to say before its response: that may come in the middle of what is being sent. */
 static step_t go_ahead(call_t *call, const ag_http_head_t *head, apr_size_t head_len)
 {
@@ -326,8 +319,11 @@ static step_t begin_response(call_t *call, const ag_http_head_t *head, apr_size_
         return again(call);
     }
     mp_link_learn(call->link, call->request.wire.digest);
-    if (head->status == HTTP_SWITCHING_PROTOCOLS && call->request.upgrade)
-        return begin_tunnel(call, head, head_len);
+    if (head->status == HTTP_SWITCHING_PROTOCOLS && call->request.upgrade) {
+        mp_upgrade_begin(&call->upgrade, r, call->link, head, head_len);
+        call->state = TUNNEL;
+        return GO_ON;
+    }
     if (head->status < 200 && head->status != HTTP_SWITCHING_PROTOCOLS)
         return go_ahead(call, head, head_len);
     call->local = mp_redirect_find(r, call->app, head);
@@ -418,6 +414,16 @@ static step_t step_send_file(call_t *call)
     return rv == APR_SUCCESS ? GO_ON : end(call, APR_STATUS_IS_EOF(rv) ? APR_SUCCESS : rv);
 }
 
+/* `hurry`: there is no time to wait for the client's end. */
+static step_t cut(call_t *call, int hurry)
+{
+    int result = mp_response_break(&call->response);
+
+    if (hurry && result == OK)
+        call->r->connection->aborted = 1;
+    return finish(call, result);
+}
+
 static step_t step_read_body(call_t *call)
 {
     mp_response_t *response = &call->response;
@@ -439,7 +445,7 @@ static step_t step_read_body(call_t *call)
     }
     MP_RLOG(mp_link_pool_stopping(call->links) ? APLOG_DEBUG : APLOG_ERR, rv, call->r, "PSG0688",
             "the application's response ended early; it is cut off at the client as well");
-    return finish(call, mp_response_break(response));
+    return cut(call, mp_link_pool_stopping(call->links));
 }
 
 static step_t step_tunnel(call_t *call)
@@ -453,8 +459,7 @@ static step_t step_tunnel(call_t *call)
         call->client_events = call->upgrade.client_events;
         return WANT_EITHER;
     }
-    MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG1600", "the tunnel is over: %s",
-            APR_STATUS_IS_EOF(rv) ? "both sides have ended" : APR_STATUS_IS_TIMEUP(rv) ? "its child of Apache is to go" : "the client is gone");
+    MP_RLOG(APLOG_DEBUG, rv, call->r, "PSG1600", "the tunnel is over: %s", APR_STATUS_IS_EOF(rv) ? "both sides have ended" : "the client is gone");
     mp_calm_end(call->r->connection);
     if (mp_link_pool_stopping(call->links))
         call->r->connection->aborted = 1; /* there is no time to wait for the client's end */
@@ -492,10 +497,29 @@ int mp_handler_create(mp_handler_call_t **pcall, request_rec *r, const mp_map_ap
     return OK;
 }
 
+int mp_handler_due(const mp_handler_call_t *call)
+{
+    return mp_farewell_now(call->r, call->state == TUNNEL, call->state == READ_BODY);
+}
+
+/* This child is to go, and waits for this request. */
+static step_t part(call_t *call)
+{
+    MP_RLOG(call->state == TUNNEL ? APLOG_DEBUG : APLOG_INFO, 0, call->r, "PSG3302", "the request is ended, because its child of Apache is to go");
+    if (call->state == READ_BODY && call->response.begun)
+        return cut(call, 1);
+    if (call->state <= READ_BODY)
+        return unavailable(call);
+    call->r->connection->aborted = 1; /* others wait for this child's place */
+    return end(call, APR_TIMEUP);
+}
+
 int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)
 {
     step_t step = GO_ON;
 
+    if (call->state != FINISHED && mp_handler_due(call))
+        part(call);
     while (step == GO_ON && call->state != FINISHED)
         step = steps[call->state](call);
     if (step == GO_ON)
@@ -511,7 +535,7 @@ int mp_handler_go(mp_handler_call_t *call, mp_link_want_t *want)
         call->client_events = (call->state == READ_HEAD || call->state == READ_BODY) && !call->deserted ? POLLRDHUP : 0;
     want->client_fd = !call->client_events ? -1 : step == WANT_EITHER ? call->upgrade.client_fd : call->client_fd;
     want->client_events = call->client_events;
-    want->deadline = step == WANT_CLIENT ? call->deadline : step == WANT_EITHER && !call->gentle ? ag_clock_now() + LOOK : 0;
+    want->deadline = step == WANT_CLIENT ? call->deadline : 0;
     return 1;
 }
 
@@ -566,28 +590,9 @@ void mp_handler_abandon(mp_handler_call_t *call)
     finish(call, OK);
 }
 
-/* Waits in this thread, at most a second for a client: mod_reqtimeout looks at its limits only when something is read. */
-static void wait_here(call_t *call, const mp_link_want_t *want)
+void mp_handler_insist(mp_handler_call_t *call)
 {
-    apr_interval_time_t left = want->deadline - ag_clock_now();
-    int ms = !want->deadline ? -1 : left < 0 ? 0 : left > apr_time_from_sec(1) ? 1000 : (int) apr_time_as_msec(left) + 1;
-
-    if (want->pause)
-        mp_link_pause(want->pause);
-    else if (want->deadline && want->client_fd < 0 && call->state != TUNNEL)
-        call->read_mode = APR_BLOCK_READ; /* the read itself waits */
-    else
-        mp_handler_hear(call, mp_link_wait(want, ms));
-}
-
-int mp_handler_block(mp_handler_call_t *call)
-{
-    mp_link_want_t want;
-
     call->gentle = 0;
     call->may_block = 1;
     mp_calm_end(call->r->connection);
-    while (mp_handler_go(call, &want))
-        wait_here(call, &want);
-    return mp_handler_result(call);
 }

@@ -20,8 +20,11 @@ void mp_handler_hear(mp_handler_call_t *call, mp_link_wait_t news);
 /* 1: steps wait for the link not even a tick of the clock. */
 void mp_handler_hurry(mp_handler_call_t *call, int hurry);
 
-/* Goes on to the end, waiting in this thread; the result. */
-int mp_handler_block(mp_handler_call_t *call);
+/* From now on steps may wait, for the client too. */
+void mp_handler_insist(mp_handler_call_t *call);
+
+/* 1 if the request has to end, because its child of Apache is to go (farewell.h), which mp_handler_go sees to. For whoever keeps others from it. */
+int mp_handler_due(const mp_handler_call_t *call);
 
 /* What the handler returns, once the request is over: what it means for every content handler. */
 int mp_handler_result(mp_handler_call_t *call);

@@ -1,6 +1,7 @@
 #include "mod_passenger/park.h"
 
 #include "apr-glue/clock.h"
+#include "mod_passenger/block.h"
 #include "mod_passenger/calm.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/handler.h"
@@ -103,8 +104,8 @@ static park_t *park_of(const conn_rec *c)
 
 /* -- the clock -- */
 
-/* Wakes those whose time has come. The MPM's own time-out would end them, although an application may take as long as it likes; deadlines and
- * mod_reqtimeout's limits are looked at only when a request runs. */
+/* Wakes those whose time has come, or that have to end. The MPM's own time-out would end them, although an application may take as long as it likes;
+ * deadlines and mod_reqtimeout's limits are looked at only when a request runs. */
 static void poke(mp_park_lot_t *lot)
 {
     apr_time_t now = ag_clock_now();
@@ -114,7 +115,7 @@ static void poke(mp_park_lot_t *lot)
         struct epoll_event event = {.events = EPOLLIN};
 
         event.data.fd = lot->bell;
-        if (!park->poked && now >= park->poke_at)
+        if (!park->poked && (now >= park->poke_at || mp_handler_due(park->call)))
             park->poked = epoll_ctl(park->place, EPOLL_CTL_ADD, lot->bell, &event) == 0;
     }
 }
@@ -316,7 +317,7 @@ static int advance(park_t *park, mp_handler_call_t *call)
         /* The MPM closes the connection of an aborted request instead of waiting. */
         if (!park->c->aborted && take_place(park))
             return 1;
-        mp_handler_block(call);
+        mp_block_run(call);
         break;
     }
     mp_calm_end(park->c);
@@ -371,7 +372,7 @@ int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_
     int gentle = may_park(park, r), rc = mp_handler_create(&call, r, app, links, gentle);
 
     if (rc != OK || !gentle)
-        return rc == OK ? mp_handler_block(call) : rc;
+        return rc == OK ? mp_block_run(call) : rc;
     park->eager = 1;
     park->stay_until = 0;
     if (!advance(park, call))

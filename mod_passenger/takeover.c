@@ -3,6 +3,7 @@
 #include "mod_passenger/accesslog.h"
 #include "mod_passenger/conf.h"
 #include "mod_passenger/env.h"
+#include "mod_passenger/farewell.h"
 #include "mod_passenger/leaks.h"
 #include "mod_passenger/link.h"
 #include "mod_passenger/longname.h"
@@ -38,6 +39,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     child_t *child = apr_palloc(pchild, sizeof(*child));
     int threads = 0;
 
+    mp_farewell_child_init();
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     child->found = mp_map_cache_create(pchild);
     child->leaks = mp_leaks_index_create(pchild);
@@ -59,7 +61,9 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
     const child_t *child = ap_get_module_config(ap_server_conf->module_config, &passenger_module);
 
     (void) pchild;
-    if (child && !graceful)
+    if (child && graceful)
+        mp_farewell_begin(child->links);
+    else if (child)
         mp_link_pool_stop(child->links);
 }
 

@@ -1,10 +1,7 @@
 #include "mod_passenger/upgrade.h"
 
-#include "apr-glue/clock.h"
 #include "mod_passenger/calm.h"
-#include "mod_passenger/conf.h"
 
-#include <ap_mpm.h>
 #include <apr_portable.h>
 #include <apr_strings.h>
 #include <http_core.h>
@@ -278,19 +275,6 @@ static apr_status_t down(mp_upgrade_t *u, mp_link_t *link)
     return APR_EAGAIN;
 }
 
-/* 1 if this child has been replaced for longer than the tunnel may go on. Each MPM's children are in this state from the moment they are told. */
-static int is_late(mp_upgrade_t *u)
-{
-    apr_interval_time_t limit = apr_time_from_sec(mp_conf_options(u->r)->websocket_graceful_timeout);
-    int state = AP_MPMQ_RUNNING;
-
-    if (limit == 0 || ap_mpm_query(AP_MPMQ_MPM_STATE, &state) != APR_SUCCESS || state != AP_MPMQ_STOPPING)
-        return 0;
-    if (!u->stopping_since)
-        u->stopping_since = ag_clock_now();
-    return ag_clock_now() - u->stopping_since >= limit;
-}
-
 apr_status_t mp_upgrade_step(mp_upgrade_t *u, mp_link_t *link)
 {
     apr_status_t sent, got;
@@ -298,8 +282,6 @@ apr_status_t mp_upgrade_step(mp_upgrade_t *u, mp_link_t *link)
     u->client_events = u->link_events = 0;
     if (u->stream && u->r->connection->aborted)
         return APR_ECONNABORTED;
-    if (is_late(u))
-        return APR_TIMEUP;
     sent = up(u, link);
     if (sent != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(sent))
         return sent;

@@ -20,7 +20,6 @@ typedef struct {
     int client_ended, link_ended; /* nothing more comes from there */
     int client_told, link_told;   /* the other side's end */
     int link_deaf;                /* nothing more gets there */
-    apr_time_t stopping_since; /* when it was first seen that this child is to go; 0: it is not */
     /* What the next step waits for: poll(2) has the events. */
     short client_events, link_events;
 } mp_upgrade_t;
@@ -36,8 +35,7 @@ int mp_upgrade_refuse(request_rec *r);
 void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag_http_head_t *head, apr_size_t head_len);
 
 /* Passes on what there is, as far as each side takes it, without waiting. APR_EAGAIN: wait for the events (those of a side that are 0 mean its end).
- * APR_SUCCESS: there may be more at once. APR_EOF: both sides have ended. APR_TIMEUP: this child
- * of Apache has been replaced, and the tunnel has to end. Another error: the client is gone. */
+ * APR_SUCCESS: there may be more at once. APR_EOF: both sides have ended. Another error: the client is gone. */
 apr_status_t mp_upgrade_step(mp_upgrade_t *u, mp_link_t *link);
 
 #endif

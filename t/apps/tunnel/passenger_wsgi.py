@@ -9,6 +9,8 @@
     /wrong   says 101 without saying to what
     /other   ... to another protocol than was asked for
     /always  ... even if nothing was asked for
+    /events  is a stream of events: one, and no more
+    /slow    answers when /drain is asked for
 
 Everything else, and whatever comes without HTTP_UPGRADE, is answered with JSON: status 200, or what the query says (400), the pairs of the
 request, and the process's id.
@@ -91,6 +93,12 @@ def serve(sock):
                 return
             if path == "/drain":
                 drain.set()
+            if path == "/slow":
+                drain.wait()
+            if path == "/events":
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")
+                sock.recv(1)
+                return
             body = json.dumps({"pairs": pairs, "pid": os.getpid()}).encode()
             status = (pairs["QUERY_STRING"] or "200").encode()
             sock.sendall(b"HTTP/1.1 " + status + b" So\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
