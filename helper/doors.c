@@ -7,13 +7,21 @@
 
 #define ADMIN_BACKLOG 64
 
+enum { REQUESTS_MODE = 0600, ADMIN_MODE = 0666 };
+
+static uid_t requests_owner(const ag_settings_t *settings)
+{
+    return geteuid() == 0 && settings->web_user ? (uid_t)settings->web_uid : geteuid();
+}
+
 static apr_status_t make_requests(hp_doors_t *doors, const ag_settings_t *settings)
 {
-    uid_t owner = geteuid() == 0 && settings->web_user ? (uid_t)settings->web_uid : (uid_t)-1;
+    const char *path = hp_instance_socket(doors->instance);
     apr_status_t rv;
     int fd;
 
-    rv = ag_sock_listen(&fd, hp_instance_socket(doors->instance), (int)settings->socket_backlog, 0600, owner);
+    unlink(path);
+    rv = ag_sock_listen(&fd, path, (int)settings->socket_backlog, REQUESTS_MODE, requests_owner(settings));
     if (rv != APR_SUCCESS)
         return rv;
     if (doors->requests >= 0)
@@ -30,7 +38,7 @@ static apr_status_t make_admin(hp_doors_t *doors)
     int fd;
 
     unlink(path);
-    rv = ag_sock_listen(&fd, path, ADMIN_BACKLOG, 0666, (uid_t)-1);
+    rv = ag_sock_listen(&fd, path, ADMIN_BACKLOG, ADMIN_MODE, geteuid());
     if (rv != APR_SUCCESS)
         return rv;
     if (doors->admin >= 0)
@@ -53,22 +61,24 @@ apr_status_t hp_doors_open(hp_doors_t *doors, const ag_settings_t *settings, apr
     return rv;
 }
 
-static int there(const char *path)
+/* A name under which nobody reaches us any more is as good as none. */
+static int there(const char *path, uid_t owner, mode_t mode)
 {
     struct stat st;
 
-    return lstat(path, &st) == 0;
+    return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == owner && (st.st_mode & 07777) == mode;
 }
 
 apr_status_t hp_doors_look(hp_doors_t *doors, const ag_settings_t *settings, int *pmade)
 {
-    apr_status_t rv = hp_instance_intact(doors->instance) ? APR_SUCCESS : hp_instance_remake(doors->instance);
+    int intact = hp_instance_intact(doors->instance);
+    apr_status_t rv = intact ? APR_SUCCESS : hp_instance_remake(doors->instance);
 
-    *pmade = 0;
-    if (rv == APR_SUCCESS && !there(hp_instance_socket(doors->instance)) &&
+    *pmade = !intact && rv == APR_SUCCESS ? HP_DOORS_FOLDER : 0;
+    if (rv == APR_SUCCESS && !there(hp_instance_socket(doors->instance), requests_owner(settings), REQUESTS_MODE) &&
         APR_SUCCESS == (rv = make_requests(doors, settings)))
         *pmade |= HP_DOORS_REQUESTS;
-    if (rv == APR_SUCCESS && !there(hp_instance_admin(doors->instance)) &&
+    if (rv == APR_SUCCESS && !there(hp_instance_admin(doors->instance), geteuid(), ADMIN_MODE) &&
         APR_SUCCESS == (rv = make_admin(doors)))
         *pmade |= HP_DOORS_ADMIN;
     if (rv == APR_SUCCESS)

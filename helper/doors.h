@@ -12,14 +12,15 @@ typedef struct {
 
 enum {
     HP_DOORS_REQUESTS = 1,
-    HP_DOORS_ADMIN = 2
+    HP_DOORS_ADMIN = 2,
+    HP_DOORS_FOLDER = 4 /* the directory, which may hold its old sockets */
 };
 
 /* Makes what is missing: sockets of which there is no descriptor. *preason is a sentence then. */
 apr_status_t hp_doors_open(hp_doors_t *doors, const ag_settings_t *settings, apr_pool_t *p, const char **preason) AG_MUST_CHECK;
 
-/* Looks whether everything is where it was, and makes what somebody removed: directory, sockets, description. *pmade: the sockets that are new
- * (HP_DOORS_...), which is 0 also when nothing had to be done. */
+/* Looks whether everything is where it was, with the owner and the rights that it had, and makes it so again: directory, sockets, description.
+ * *pmade: what is new (HP_DOORS_...). */
 apr_status_t hp_doors_look(hp_doors_t *doors, const ag_settings_t *settings, int *pmade) AG_MUST_CHECK;
 
 #endif

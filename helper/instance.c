@@ -193,11 +193,25 @@ static apr_status_t open_registry(int *pfd, const char *path, apr_pool_t *p, con
     return APR_SUCCESS;
 }
 
+static mode_t folder_mode(void)
+{
+    return geteuid() == 0 ? 0711 : 0700;
+}
+
+static int is_right(const struct stat *st)
+{
+    return st->st_uid == geteuid() && (st->st_mode & 07777) == folder_mode();
+}
+
 /* Opens the directory and takes the lock in it. */
 static apr_status_t occupy(hp_instance_t *instance)
 {
+    struct stat st;
+
     instance->dir = open(instance->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (instance->dir < 0)
+    if (instance->dir < 0 || fstat(instance->dir, &st))
+        return errno;
+    if (!is_right(&st) && (fchown(instance->dir, geteuid(), (gid_t)-1) || fchmod(instance->dir, folder_mode())))
         return errno;
     instance->lock = openat(instance->dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (instance->lock < 0 || flock(instance->lock, LOCK_EX | LOCK_NB))
@@ -221,7 +235,7 @@ apr_status_t hp_instance_create(hp_instance_t **pinstance, const char *registry,
     if (!path)
         remove_stale(fd, registry);
     close(fd);
-    if (mkdir(instance->path, geteuid() == 0 ? 0711 : 0700) && !(path && errno == EEXIST))
+    if (mkdir(instance->path, folder_mode()) && !(path && errno == EEXIST))
         rv = errno;
     if (rv == APR_SUCCESS)
         rv = occupy(instance);
@@ -253,7 +267,7 @@ int hp_instance_intact(const hp_instance_t *instance)
     struct stat now, held, lock;
 
     return lstat(instance->path, &now) == 0 && fstat(instance->dir, &held) == 0 && now.st_ino == held.st_ino && now.st_dev == held.st_dev &&
-           fstatat(instance->dir, "lock", &lock, AT_SYMLINK_NOFOLLOW) == 0;
+           is_right(&held) && fstatat(instance->dir, "lock", &lock, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* Whole or not at all, for readers that come at any time. */
@@ -321,7 +335,7 @@ apr_status_t hp_instance_remake(hp_instance_t *instance)
     instance->dir = instance->lock = -1;
     /* Whoever removed the directory may have removed the registry too. */
     mkdir(apr_pstrmemdup(instance->p, instance->path, (apr_size_t)(slash - instance->path)), geteuid() == 0 ? 0755 : 0700);
-    if (mkdir(instance->path, geteuid() == 0 ? 0711 : 0700) && errno != EEXIST)
+    if (mkdir(instance->path, folder_mode()) && errno != EEXIST)
         return errno;
     return occupy(instance);
 }

@@ -17,9 +17,9 @@ const char *hp_instance_path(const hp_instance_t *instance);
 const char *hp_instance_socket(const hp_instance_t *instance);
 const char *hp_instance_admin(const hp_instance_t *instance);
 
-/* 1 if directory and lock are where they were. */
+/* 1 if directory and lock are where they were, and the directory's owner and mode are right. */
 int hp_instance_intact(const hp_instance_t *instance);
-/* Makes the directory anew at the same path, after somebody removed it. */
+/* Makes the directory anew at the same path, or puts it right, after somebody removed or changed it. */
 apr_status_t hp_instance_remake(hp_instance_t *instance) AG_MUST_CHECK;
 
 /* Writes properties.json, by which tools tell instances apart; anybody may read it. `core`: the core's pid. */

@@ -455,10 +455,11 @@ static void on_look(void *baton)
         hp_reserve_take(w->reserve);
     }
     if (rv != APR_SUCCESS)
-        ag_log(AG_LOG_ERROR, "PSG0018", "instance.lost: %s is gone and cannot be made again: %s", hp_instance_path(w->instance),
+        ag_log(AG_LOG_ERROR, "PSG0018", "instance.lost: %s is gone, or was changed, and cannot be made again: %s", hp_instance_path(w->instance),
                ag_text_error(w->settings_pool, rv));
     if (made)
-        ag_log(AG_LOG_WARN, "PSG0019", "instance.recreated: somebody removed %s; it is back, nothing was lost", hp_instance_path(w->instance));
+        ag_log(AG_LOG_WARN, "PSG0019", "instance.recreated: somebody removed %s, or changed its owner or mode; it is as it was, nothing was lost",
+               hp_instance_path(w->instance));
     if (made & HP_DOORS_ADMIN)
         send_fd(w, HP_MSG_ADMIN, w->doors.admin);
     if (made & HP_DOORS_REQUESTS) {

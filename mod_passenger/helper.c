@@ -477,7 +477,8 @@ int mp_helper_may_return(request_rec *r, apr_status_t rv, apr_interval_time_t to
     }
     if (path && took <= RETURN_WAIT && (APR_STATUS_IS_ENOENT(rv) || APR_STATUS_IS_ECONNREFUSED(rv) || APR_STATUS_IS_EAGAIN(rv)))
         return 1;
-    MP_RLOG(APLOG_ERR, rv, r, "PSG0681", "the passenger-helper can't be reached at %s", path ? path : "any socket: it has not started");
+    MP_RLOG(APLOG_ERR, rv, r, "PSG0681", "the passenger-helper can't be reached at %s%s", path ? path : "any socket: it has not started",
+            APR_STATUS_IS_EACCES(rv) ? "; let Apache's user enter every folder above that (chmod o+x)" : "");
     return 0;
 }
 

@@ -146,10 +146,30 @@ sub directory {
     system 'rm', '-rf', $dir;
     back($h, 2, 'instance directory deleted');
     soon { glob "$h->{root}/registry/*" } '... and there is one again', 5;
+    changed($h, $dir) if $mpm eq (Harness->mpms)[0];
     $h->graceful;
     is $h->get('/')->status, 200, '... and graceful works';
     is $h->watchdog, $watchdog, '... with the same watchdog';
     is join(' ', $h->apps), "@apps", '... and the same application processes';
+}
+
+# Owner, mode or kind of what is in the instance directory.
+sub changed {
+    my ($h, $dir) = @_;
+    # Those who have a connection keep it: it is new ones that cannot be made.
+    $h->allow_log('PSG0681');
+    my $games = (getpwnam 'games')[2];
+    for my $harm ($> ? ([0700, sub { chmod 0, "$dir/core.sock" }]) : ([0711, sub { chmod 0, "$dir/core.sock" }], [0711, sub { chmod 0, $dir }],
+        [0711, sub { chown $games, -1, $dir, "$dir/core.sock", "$dir/admin" }], [0711, sub { unlink "$dir/core.sock"; spew("$dir/core.sock", '') }])) {
+        my ($mode, $do) = @$harm;
+        my $told = () = $h->log_text =~ /PSG0019/g;
+        $do->();
+        soon { (() = $h->log_text =~ /PSG0019/g) > $told } 'the log says that somebody changed the folder or a socket in it';
+        my $want = sprintf '%o %d 600 %d 666 %d', $mode, $>, $> || (getpwnam $h->{user})[2], $>;
+        soon { join(' ', map { my @st = stat "$dir$_"; @st ? sprintf('%o %d', $st[2] & 07777, $st[4]) : 'none' } '', '/core.sock', '/admin') eq $want } '... and it is as it was';
+        $h->graceful; # new children need new connections
+        is $h->get('/')->status, 200, '... for whoever comes';
+    }
 }
 
 sub rotation {
