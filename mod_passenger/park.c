@@ -7,6 +7,7 @@
 #include "mod_passenger/handler.h"
 
 #include <ap_mpm.h>
+#include <apr_hash.h>
 #include <apr_portable.h>
 #include <apr_thread_cond.h>
 #include <apr_thread_mutex.h>
@@ -35,6 +36,8 @@
 #define GLANCE_MS   4                      /* is waited in the thread, since most of what is waited for comes at once */
 #define STAY        apr_time_from_msec(50) /* may be waited in the thread in all, where threads are plenty: to park costs more than to wait */
 #define SOON        apr_time_from_msec(20) /* a request that came back within this time may glance again */
+#define VAIN        8                      /* requests of an application that waited in vain, one after another: the next are parked at once */
+#define HABITS      64
 #define TICK_MAX    apr_time_from_sec(1)
 #define SPARE_FDS   64                     /* Apache ends a child that can't accept for want of descriptors, so parking leaves it some */
 
@@ -55,7 +58,9 @@ typedef struct park_t {
     request_rec *detour;     /* in whose handler an internal redirect may be parked; NULL: none */
     aside_t *aside;          /* while parked below detours */
     int eager;               /* glance before parking */
-    apr_time_t stay_until;   /* by STAY; 0: the request has not waited yet */
+    int fresh;               /* the request has not been parked yet */
+    unsigned char *vain;     /* what is known of its application */
+    apr_time_t stay_until;   /* by STAY; 0: the request has not waited in a thread yet */
     int place;               /* the epoll descriptor, or -1 */
     int client_fd;           /* what the socket contained; valid while parked */
     int parked;              /* the socket contains `place` */
@@ -77,6 +82,7 @@ struct mp_park_lot_t {
     int closing;              /* the child ends */
     int staying, staying_max; /* atomic: threads in which requests wait by STAY; half of all */
     int open, waking;         /* atomic: there has been a connection; the listener has been woken and not answered yet */
+    unsigned char vain[HABITS]; /* atomic: how many requests in a row waited in vain; by application, which may share one */
 };
 
 static apr_status_t close_bell(void *lot)
@@ -281,6 +287,30 @@ static int stay_ms(park_t *park)
     return park->stay_until > now ? (int) apr_time_as_msec(park->stay_until - now) : 0;
 }
 
+/* What is known of the application: how many of its latest requests would have held a thread in vain. One that is slow now pays neither for the wait
+ * in the thread nor for its end; the first answer that comes in time changes that. */
+static unsigned char *habit_of(mp_park_lot_t *lot, const mp_map_app_t *app)
+{
+    apr_ssize_t len = APR_HASH_KEY_STRING;
+
+    return &lot->vain[apr_hashfunc_default(app->group, &len) % HABITS];
+}
+
+static int is_slow(const park_t *park)
+{
+    return __atomic_load_n(park->vain, __ATOMIC_RELAXED) >= VAIN;
+}
+
+static void learn(const park_t *park, int in_time)
+{
+    unsigned char known = __atomic_load_n(park->vain, __ATOMIC_RELAXED);
+
+    if (in_time && known)
+        __atomic_store_n(park->vain, 0, __ATOMIC_RELAXED);
+    else if (!in_time && known < VAIN)
+        __atomic_store_n(park->vain, (unsigned char) (known + 1), __ATOMIC_RELAXED);
+}
+
 /* Waits a little in the thread. 1: something came. */
 static int glance(park_t *park, mp_handler_call_t *call)
 {
@@ -292,7 +322,7 @@ static int glance(park_t *park, mp_handler_call_t *call)
         mp_link_pause(want->pause);
         return 1;
     }
-    if (!park->eager)
+    if (!park->eager || (park->fresh && !want->deadline && is_slow(park)))
         return 0;
     ms = stay_ms(park);
     if (__atomic_add_fetch(&park->lot->staying, 1, __ATOMIC_RELAXED) > park->lot->staying_max)
@@ -373,10 +403,14 @@ int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_
 
     if (rc != OK || !gentle)
         return rc == OK ? mp_block_run(call) : rc;
-    park->eager = 1;
+    park->eager = park->fresh = 1;
+    park->vain = habit_of(lot, app);
     park->stay_until = 0;
-    if (!advance(park, call))
+    mp_handler_hurry(call, is_slow(park));
+    if (!advance(park, call)) {
+        learn(park, 1);
         return mp_handler_result(call);
+    }
     park->r = r;
     park->call = call;
     apr_pool_cleanup_register(r->pool, park, on_request_gone, apr_pool_cleanup_null);
@@ -404,12 +438,16 @@ static void go_on(park_t *park)
     mp_handler_call_t *call = park->call;
     request_rec *r = park->r;
     conn_rec *c = park->c;
+    apr_time_t now = ag_clock_now();
 
     ap_update_child_status(c->sbh, SERVER_BUSY_WRITE, r);
     if (ap_extended_status)
         ap_time_process_request(c->sbh, START_PREQUEST);
     put_back(park);
-    park->eager = ag_clock_now() - park->since < SOON;
+    park->eager = now - park->since < SOON;
+    if (park->fresh && !park->want.deadline)
+        learn(park, now < (park->stay_until ? park->stay_until : park->since + STAY));
+    park->fresh = 0;
     mp_handler_hurry(call, !park->eager);
     mp_handler_hear(call, park->news);
     if (advance(park, call)) {

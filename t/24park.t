@@ -11,7 +11,7 @@ use Time::HiRes qw(time);
 use Harness;
 
 plan skip_all => 'requests are not parked' if ($ENV{PARK} // '') eq 'off' || !grep { $_ eq 'event' } Harness->mpms;
-subtest $_ => sub { no strict 'refs'; &$_() } for split ' ', $ENV{PART} // 'queue off uploads readers secure tunnels limits endings pages nested lives bursts';
+subtest $_ => sub { no strict 'refs'; &$_() } for split ' ', $ENV{PART} // 'queue off habit uploads readers secure tunnels limits endings pages nested lives bursts';
 done_testing;
 
 my $source;
@@ -113,6 +113,27 @@ sub off {
     is $other->read_response('GET')->status, 0, 'threads are held when requests may not be parked';
     open_file($h, 'go');
     is_deeply statuses(@c), { 200 => 10 }, '... and all are answered';
+}
+
+# A thread that waits sleeps, and sleeps again when it has waited in vain; how often the children's threads have slept, the kernel counts.
+sub habit {
+    my $h = server();
+    my $c = $h->client(timeout => 30);
+    my $ask = sub { $c->write_request('GET', $_[0], Host => 'slow'); $c->read_response('GET')->status };
+    my $slept = sub {
+        my $n = 0;
+        for my $child (children($h)) {
+            $n += slurp($_) =~ /^voluntary_ctxt_switches:\s+(\d+)/m ? $1 : 0 for glob "/proc/$child->{pid}/task/*/status";
+        }
+        return $n;
+    };
+    my $count = sub { my $before = $slept->(); $ask->('/?s=0.1') for 1 .. 8; $slept->() - $before };
+    $ask->('/');
+    my ($at_first, $later) = ($count->(), $count->());
+    cmp_ok $later, '<', $at_first - 4, 'an application whose requests wait long is waited for in a thread no more';
+    is_deeply [map { $ask->('/') } 1 .. 5], [(200) x 5], 'others are answered at once';
+    cmp_ok my $again = $count->(), '>', $later + 4, '... and it is again';
+    note "threads slept $at_first, $later, $again times";
 }
 
 sub uploads {
