@@ -26,7 +26,7 @@ our @EXPORT = qw(wait_for soon slurp spew);
 
 my $apache = $ENV{APACHE} // '/usr/sbin/apache2';
 my $build = abs_path($ENV{PASSENGER_BUILD} // 'build');
-my $libasan = `ldd $build/mod_passenger.so 2>/dev/null` =~ /(\S*lib[at]san\S*) \(/ ? $1 : undef; # of either sanitizer
+my $libasan = `ldd $build/mod_passenger.so 2>/dev/null` =~ /(\S*lib[at]san\S*) \(/ ? join ':', $1, grep { -e } "$build/tsan.so" : undef; # of either sanitizer
 my %live;
 
 sub mpms { $ENV{MPM} ? split /[ ,]+/, $ENV{MPM} : qw(event worker prefork) }
@@ -212,7 +212,7 @@ sub _env {
     my %env = (PATH => '/usr/sbin:/usr/bin:/sbin:/bin', %{ $self->{env} });
     @env{qw(LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS)}
         = ($libasan, 'detect_leaks=0:abort_on_error=1', 'print_stacktrace=1',
-           'die_after_fork=0:ignore_noninstrumented_modules=1:suppressions=' . abs_path('t/lib/tsan.known')) if $libasan;
+           'die_after_fork=0:ignore_noninstrumented_modules=1') if $libasan;
     return %env;
 }
 
