@@ -2,12 +2,14 @@
 
 #include "apr-glue/appfile.h"
 #include "mod_passenger/behind.h"
+#include "mod_passenger/conf.h"
 #include "mod_passenger/once.h"
 
 #include <apr_strings.h>
 #include <apr_user.h>
 #include <http_core.h>
 #include <http_main.h>
+#include <http_protocol.h>
 #include <http_request.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +23,14 @@ static const char *const startups[] = {AG_APPFILE_NAME,
 #include "apr-glue/kind.def"
 #undef KIND
 };
+
+/* What applications are often started by elsewhere: beside a folder `public` without an index it is most likely one that was to be found. */
+static const struct {
+    const char *name, *type;
+} elsewhere[] = {{"wsgi.py", "python"}, {"asgi.py", "python"}, {"app.py", "python"}, {"main.py", "python"}, {"application.py", "python"},
+                 {"server.js", "node"}, {"index.js", "node"}, {"main.js", "node"}, {"server.mjs", "node"}, {"app.mjs", "node"}, {"index.mjs", "node"},
+                 {"app.cjs", "node"}, {"server.cjs", "node"}, {"manage.py", NULL}};
+static const char *const indexes[] = {"index.html", "index.htm", "index.php"};
 
 /* -- where it is written -- */
 
@@ -76,9 +86,12 @@ static const char *objection(apr_pool_t *p, const char *folder)
             return missing(p, path);
         if (!S_ISDIR(st.st_mode))
             return apr_psprintf(p, "%s is no folder", path);
-        if (access(path, X_OK) != 0)
-            return apr_psprintf(p, "user %s, as whom Apache runs, has no search permission (x) on the folder %s",
-                                apr_uid_name_get(&user, geteuid(), p) == APR_SUCCESS ? user : "?", path);
+        if (access(path, X_OK) == 0)
+            continue;
+        if (apr_uid_name_get(&user, geteuid(), p) != APR_SUCCESS)
+            user = apr_psprintf(p, "%ld", (long) geteuid());
+        return apr_psprintf(p, "user %s, as whom Apache runs, has no search permission (x) on the folder %s: chmod a+x %s, or, for that user alone, "
+                            "setfacl -m u:%s:x %s, gives it", user, path, path, user, path);
     }
     return NULL;
 }
@@ -96,6 +109,20 @@ static const char *startup_in(apr_pool_t *p, const char *folder, int sure)
             return startups[i];
     }
     return NULL;
+}
+
+static int is_public(const char *folder)
+{
+    const char *slash = strrchr(folder, '/');
+
+    return slash && strcmp(slash, "/public") == 0;
+}
+
+static int has(apr_pool_t *p, const char *folder, const char *name)
+{
+    struct stat st;
+
+    return stat(apr_pstrcat(p, folder, "/", name, NULL), &st) == 0;
 }
 
 static const char *nothing_in(apr_pool_t *p, const char *folder)
@@ -143,13 +170,36 @@ static const char *of_group(apr_pool_t *p, const char *name, const char *folder)
                         "with " ROOT, cite(p, "PassengerAppGroupName", name), nothing_in(p, folder));
 }
 
+/* The application has a startup file of another name. */
+static const char *of_name(apr_pool_t *p, const char *documents, const char *folder)
+{
+    const char *advice;
+    apr_size_t i;
+
+    if (!is_public(documents))
+        return NULL;
+    for (i = 0; i < AG_LEN(indexes); i++) {
+        if (has(p, documents, indexes[i]))
+            return NULL;
+    }
+    for (i = 0; i < AG_LEN(elsewhere) && !has(p, folder, elsewhere[i].name); i++)
+        ;
+    if (i == AG_LEN(elsewhere))
+        return NULL;
+    advice = elsewhere[i].type ? apr_psprintf(p, "rename that, or say PassengerAppType %s and PassengerStartupFile %s", elsewhere[i].type,
+                                              elsewhere[i].name)
+                               : "if that is Django's, write a passenger_wsgi.py that says \"from PROJECT.wsgi import application\"";
+    return apr_psprintf(p, "the document root %s may be the public folder of an application, but %s. It has %s: %s", documents,
+                        nothing_in(p, folder), elsewhere[i].name, advice);
+}
+
 /* Nothing of ours was said: but who looks at a site of files without an index is told what lies there. */
-static const char *of_documents(request_rec *r)
+static const char *of_documents(request_rec *r, const char *folder)
 {
     const char *documents = ap_document_root(r), *startup = documents ? startup_in(r->pool, documents, 1) : NULL;
 
     if (!startup)
-        return NULL;
+        return documents ? of_name(r->pool, documents, folder) : NULL;
     return apr_psprintf(r->pool, "the document root %s has %s in it, but is not the public folder of an application: let DocumentRoot be %s/public, "
                         "or add " ROOT " %s", documents, startup, documents, documents);
 }
@@ -162,7 +212,7 @@ static const char *sentence_of(request_rec *r, const ag_options_t *o, const char
         return of_base_uri(r->pool, base_uri, folder);
     if (o->startup_file)
         return of_startup(r->pool, o->startup_file, folder);
-    return o->app_group_name ? of_group(r->pool, o->app_group_name, folder) : of_documents(r);
+    return o->app_group_name ? of_group(r->pool, o->app_group_name, folder) : of_documents(r, folder);
 }
 
 /* -- who is told -- */
@@ -204,6 +254,20 @@ void mp_mistake_denied(request_rec *r, const ag_options_t *o, const char *root, 
         MP_RLOG(APLOG_ERR, 0, r, "PSG0600", "%s", sentence);
     if (is_shown(o))
         show(r, sentence);
+}
+
+/* Apache itself refuses what lies in folders that it may not search, before it is asked what is there. */
+static int look_back(request_rec *r)
+{
+    const char *documents = r->status == HTTP_FORBIDDEN ? ap_document_root(r) : NULL, *why, *sentence;
+
+    if (!documents || !is_public(documents) || !mp_conf_options(r)->enabled || !(why = objection(r->pool, documents)))
+        return DECLINED;
+    sentence = apr_psprintf(r->pool, "whether there is an application behind the document root %s can't be seen: %s%s", documents, why,
+                            strncmp(why, "there", 5) ? "" : ". It must be there, even if it is empty (git leaves empty folders out)");
+    if (mp_once(sentence))
+        MP_RLOG(APLOG_WARNING, 0, r, "PSG3904", "%s", sentence);
+    return DECLINED;
 }
 
 /* -- before there are requests -- */
@@ -268,4 +332,5 @@ void mp_mistake_register_hooks(apr_pool_t *p)
     (void) p;
     ap_hook_test_config(test_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_log_transaction(look_back, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -5,7 +5,8 @@
 #include "mod_passenger/mp.h"
 #include "apr-glue/options.h"
 
-/* Warns, when the configuration is tested and when it is taken, of folders and files in it that do not exist. */
+/* Warns, when the configuration is tested and when it is taken, of folders and files in it that do not exist; and, when Apache has refused a request,
+ * of what keeps it from a document root called `public`. */
 void mp_mistake_register_hooks(apr_pool_t *p);
 
 /* Nothing at `folder` is an application, so Apache has the request to itself. If something says that one was meant (PassengerAppRoot,

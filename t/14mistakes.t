@@ -14,6 +14,10 @@ my $bare = $h->make_app('bare', {});
 my %empty = map { $_ => $h->make_app("empty-$_", {}) } qw(startup group);
 $h->make_app('closed/app', {});
 my $site = $h->make_app('site', { 'public/app.js' => '/* for browsers */' });
+my %named = (wsgi => $h->make_app('named-wsgi', { 'wsgi.py' => '', 'requirements.txt' => '' }), node => $h->make_app('named-node', { 'server.js' => '' }),
+    django => $h->make_app('named-django', { 'manage.py' => '' }), built => $h->make_app('named-built', { 'server.js' => '', 'public/index.html' => 'built' }));
+$h->make_app("hidden/$_", { 'passenger_wsgi.py' => '' }) for qw(home gone);
+rmdir "$r/apps/hidden/gone/public" or die "rmdir: $!";
 symlink "$r/apps/shop/releases/7", "$r/apps/current" or die "symlink: $!";
 
 # name, document root, directive with its value, what is said
@@ -27,6 +31,9 @@ my @wrong = (
     ['uri', "$r/htdocs", 'PassengerBaseURI /cart', qr{there is no \Q$r\E/htdocs/cart\. Let \S+ be a symbolic link}, '/cart/x'],
     ['startup', "$empty{startup}/public", 'PassengerStartupFile main.py', qr/has to be said with PassengerAppType/],
     ['group', "$empty{group}/public", 'PassengerAppGroupName shop', qr{in \Q$empty{group}\E is no application.*DocumentRoot}],
+    ['wsgi', "$named{wsgi}/public", undef, qr{document root \Q$named{wsgi}\E/public .*but in \Q$named{wsgi}\E is no application.* It has wsgi\.py: rename that, or say PassengerAppType python and PassengerStartupFile wsgi\.py}],
+    ['node', "$named{node}/public", undef, qr{It has server\.js: rename that, or say PassengerAppType node and PassengerStartupFile server\.js}],
+    ['django', "$named{django}/public", undef, qr{It has manage\.py: .*write a passenger_wsgi\.py}],
     ['root', $app, undef, qr{the document root \Q$app\E has passenger_wsgi\.py in it.*let DocumentRoot be \Q$app\E/public}],
 );
 sub conf {
@@ -35,6 +42,9 @@ sub conf {
         ['', ''], ['.friendly', "PassengerFriendlyErrorPages on\n"];
 }
 my $conf = "<VirtualHost *>\nServerName static\nDocumentRoot $site/public\n</VirtualHost>\n"
+    . join('', map { "<VirtualHost *>\nServerName $_\nDocumentRoot $r/apps/hidden/$_/public\n</VirtualHost>\n" } qw(home gone))
+    . "<Directory $r/apps/hidden>\nRequire all denied\n</Directory>\n<Directory $r/apps/hidden/*/public/>\nRequire all granted\n</Directory>\n"
+    . "<VirtualHost *>\nServerName built\nDocumentRoot $named{built}/public\n</VirtualHost>\n"
     . "<VirtualHost *>\nServerName closed\nDocumentRoot $r/htdocs\nPassengerAppRoot $r/apps/closed/app\nPassengerAppEnv development\n</VirtualHost>\n" . join '', map { conf(@$_) } @wrong;
 
 # Where the lines stand, first ones.
@@ -82,6 +92,14 @@ for (@wrong) {
 is $h->get('/logo.txt', Host => 'nowhere')->body, 'logo', 'files are served';
 is $h->get('/x', Host => 'static')->status, 404, 'a site of files';
 unlike $h->log_text, qr/PSG2800: [^\n]*\Q$site\E/, '... has nothing that would be said, with an app.js either';
+is $h->get('/x', Host => 'built')->status, 404, 'a site of files that a program makes';
+unlike $h->log_text, qr/PSG2800: [^\n]*\Q$named{built}\E/, '... has nothing, either';
+
+# What Apache refuses by itself.
+$h->allow_log('AH01630', 'AH00035', 'AH00112');
+is $h->get('/x', Host => 'gone')->status, 403, 'a document root that is not there' for 1 .. 3;
+$h->expect_log(qr{PSG3904: .*document root (\Q$r\E/apps/hidden/gone/public) can't be seen: there is no \1\. It must be there, even if it is empty}, 'what is missing');
+is scalar(() = $h->log_text =~ /PSG3904/g), 1, '... once';
 my @said = $h->log_text =~ /PSG2800/g;
 symlink $app, "$r/nowhere" and mkdir "$app/at" and symlink $app, "$app/at/all" or die "symlink: $!";
 soon { $h->get('/x', Host => 'nowhere')->body eq 'shop' } 'a folder that has come is an application';
@@ -90,11 +108,14 @@ is $h->get('/x', Host => 'bare')->status, 404, 'after a reload';
 soon { (() = $h->log_text =~ /PSG2800/g) == @said + 1 } '... it is said again';
 
 SKIP: {
-    skip 'Apache runs as us', 2 if $>;
+    skip 'Apache runs as us', 4 if $>;
+    chmod 0700, "$r/apps/hidden";
+    is $h->get('/x', Host => 'home')->status, 403, 'a home that nobody else may enter';
+    $h->expect_log(qr{PSG3904: .*user www-data, .*on the folder (\Q$r\E/apps/hidden): chmod a\+x \1}, 'which folder it is');
     chmod 0700, "$r/apps/closed";
     my $page;
     soon { $page = $h->get('/x', Host => 'closed'); $page->status == 500 } 'what Apache may not look into, in development';
-    like $page->body, qr{user www-data, as whom Apache runs, has no search permission \(x\) on the folder \Q$r\E/apps/closed<?}, '... is named';
+    like $page->body, qr{user www-data, as whom Apache runs, has no search permission \(x\) on the folder (\Q$r\E/apps/closed): chmod a\+x \1, or, .*setfacl -m u:www-data:x \1}, '... is named';
     $h->get('/x', Host => 'closed') for 1 .. 6;
     $h->expect_log('PSG0600', 'it is in the log');
     is scalar(() = $h->log_text =~ /PSG0600/g), 1, '... but once';

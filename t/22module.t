@@ -230,7 +230,7 @@ sub sources {
     SKIP: {
         skip 'Apache runs as root or as us', 2 if $>;
         is $h->get('/x', Host => 'closed.test')->status, 500, 'a root that may not be looked into';
-        like $h->expect_log('PSG0600'), qr{no search permission \(x\) on the folder \S+/closed$}, '... is named';
+        like $h->expect_log('PSG0600'), qr{no search permission \(x\) on the folder \S+/closed: chmod a\+x}, '... is named';
     }
 }
 
