@@ -1,4 +1,5 @@
 #include "apr-glue/loop.h"
+#include "apr-glue/memory.h"
 #include "apr-glue/clock.h"
 #include <ev.h>
 #include <stdlib.h>
@@ -37,11 +38,10 @@ typedef struct {
     void *baton;
 } child_watch_t;
 
-/* Out of memory in a watcher ends the process; its guard starts another, which is the one way back that is tested. */
 static void *must(void *memory)
 {
     if (!memory)
-        abort();
+        ag_memory_out();
     return memory;
 }
 

@@ -1,5 +1,6 @@
 #include "helper/admin.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "apr-glue/sock.h"
 #include <apr_strings.h>
 #include <errno.h>
@@ -101,7 +102,7 @@ static char *response_of(hp_endpoint_answer_t *answer, int close_after, apr_size
 
     all = malloc((apr_size_t)n + answer->len);
     if (!all)
-        abort();
+        ag_memory_out();
     memcpy(all, head, (apr_size_t)n);
     memcpy(all + n, answer->body, answer->len);
     *plen = (apr_size_t)n + answer->len;
@@ -257,7 +258,7 @@ static void keep(session_t *session, const char *data, apr_size_t len)
         session->in_size = 2 * (session->in_len + len);
         session->in = realloc(session->in, session->in_size);
         if (!session->in)
-            abort();
+            ag_memory_out();
     }
     memcpy(session->in + session->in_len, data, len);
     session->in_len += len;
@@ -289,7 +290,7 @@ static void begin(hp_admin_t *admin, int fd, uid_t uid)
     session_t *session = calloc(1, sizeof *session);
 
     if (!session)
-        abort();
+        ag_memory_out();
     session->admin = admin;
     session->fd = fd;
     session->uid = uid;

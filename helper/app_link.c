@@ -1,5 +1,6 @@
 #include "helper/app_link.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "apr-glue/sock.h"
 #include "helper/kind.h"
 #include "helper/port.h"
@@ -123,7 +124,7 @@ apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_lo
             return rv;
         link = calloc(1, sizeof *link);
         if (!link)
-            abort();
+            ag_memory_out();
         link->process = process;
         link->fd = fd;
         link->tcp = strncmp(process->handshake.address, "tcp:", 4) == 0;

@@ -1,5 +1,6 @@
 #include "helper/applog.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "apr-glue/sock.h"
 #include "helper/flood.h"
 #include "helper/spec.h"
@@ -208,7 +209,7 @@ static void keep(void *baton, const char *text, apr_size_t len)
         log->size = (log->len + len) * 2;
         log->waiting = realloc(log->waiting, log->size);
         if (!log->waiting)
-            abort();
+            ag_memory_out();
     }
     memcpy(log->waiting + log->len, text, len);
     log->len += len;

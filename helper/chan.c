@@ -1,5 +1,6 @@
 #include "helper/chan.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "apr-glue/parcel.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -136,7 +137,7 @@ hp_chan_t *hp_chan_create(ag_loop_t *loop, int fd, hp_reserve_t *reserve, hp_cha
     hp_chan_t *chan = calloc(1, sizeof *chan);
 
     if (!chan)
-        abort();
+        ag_memory_out();
     chan->fd = fd;
     chan->cb = cb;
     chan->baton = baton;
@@ -154,7 +155,7 @@ static void keep(hp_chan_t *chan, const char *data, apr_size_t len, const int *f
     waiting_t *w = malloc(sizeof *w + len);
 
     if (!w)
-        abort();
+        ag_memory_out();
     w->next = NULL;
     w->len = len;
     memcpy(w->data, data, len);

@@ -2,6 +2,7 @@
 #include "apr-glue/build.h"
 #include "apr-glue/link.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "apr-glue/sock.h"
 #include <errno.h>
 #include <stdio.h>
@@ -438,7 +439,7 @@ static void keep(hp_conn_t *conn, const char *data, apr_size_t len)
             conn->in_size = len;
         }
         if (!conn->in)
-            abort();
+            ag_memory_out();
         memcpy(conn->in, data, len);
     }
     conn->in_len = len;
@@ -473,7 +474,7 @@ static void on_data(hp_conn_t *conn, const char *data, apr_size_t len)
             conn->in_size = 2 * (conn->in_len + len);
             conn->in = realloc(conn->in, conn->in_size);
             if (!conn->in)
-                abort();
+                ag_memory_out();
         }
         memcpy(conn->in + conn->in_len, data, len);
         conn->in_len += len;
@@ -534,7 +535,7 @@ void hp_conn_create(hp_conn_server_t *server, int fd)
     hp_conn_t *conn = calloc(1, sizeof *conn);
 
     if (!conn)
-        abort();
+        ag_memory_out();
     conn->server = server;
     conn->fd = fd;
     conn->slot = -1;

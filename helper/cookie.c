@@ -1,4 +1,5 @@
 #include "helper/cookie.h"
+#include "apr-glue/memory.h"
 #include <apr_lib.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +37,7 @@ char *hp_cookie_template(const char *name, const char *path, const char *attribu
     char *made = malloc(size), *at = made, *end = made + size;
 
     if (!made)
-        abort();
+        ag_memory_out();
     /* The name, a NUL, and what follows the number. */
     memcpy(at, name, name_len + 1);
     at += name_len + 1;
@@ -58,7 +59,7 @@ char *hp_cookie_field(const char *template, uint32_t number)
     char *field = malloc(size);
 
     if (!field)
-        abort();
+        ag_memory_out();
     snprintf(field, size, "Set-Cookie: %s=%lu%s\r\n", template, (unsigned long)number, rest);
     return field;
 }

@@ -1,5 +1,6 @@
 #include "helper/delivery.h"
 #include "apr-glue/link.h"
+#include "apr-glue/memory.h"
 #include "helper/courier.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ char *hp_delivery_find(ag_http_head_t *head, char *pkind)
         return NULL;
     name = strndup(found->value, found->value_len);
     if (!name)
-        abort();
+        ag_memory_out();
     for (i = 0; i < head->nfields; i++) {
         if (!is_dropped(&head->fields[i]))
             head->fields[n++] = head->fields[i];
@@ -125,7 +126,7 @@ void hp_delivery_begin(hp_conn_t *conn, hp_group_t *group, char kind, char *name
     hp_group_facts_t facts;
 
     if (!d)
-        abort();
+        ag_memory_out();
     memset(d, 0, sizeof *d);
     memcpy(d + 1, head->iov_base, head->iov_len);
     d->len = head->iov_len;

@@ -2,6 +2,7 @@
 #include "apr-glue/build.h"
 #include "apr-glue/clock.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "helper/render.h"
 #include <apr_strings.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ typedef struct {
 static void give(hp_endpoint_answer_t *answer, const char *type, char *body)
 {
     if (!body)
-        abort(); /* out of memory */
+        ag_memory_out();
     answer->status = 200;
     answer->type = type;
     answer->body = body;

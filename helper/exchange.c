@@ -1,5 +1,6 @@
 #include "helper/exchange.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "helper/wear.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ hp_exchange_t *hp_exchange_create(hp_context_t *ctx, hp_conn_t *conn, const hp_h
     hp_exchange_t *r = malloc(sizeof *r + head->len);
 
     if (!r)
-        abort();
+        ag_memory_out();
     memset(r, 0, sizeof *r);
     r->ctx = ctx;
     r->conn = conn;

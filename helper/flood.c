@@ -1,4 +1,5 @@
 #include "helper/flood.h"
+#include "apr-glue/memory.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +43,7 @@ static void keep(hp_flood_t *flood, const ag_record_origin_t *from, const char *
     if (!stream) {
         stream = flood->streams[which] = malloc(sizeof *stream);
         if (!stream)
-            abort();
+            ag_memory_out();
         stream->left_out = 0;
     }
     last = &stream->last[stream->left_out++ % LAST];

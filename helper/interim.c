@@ -1,4 +1,5 @@
 #include "helper/interim.h"
+#include "apr-glue/memory.h"
 #include <stdlib.h>
 
 #define END_MAX (1024 * 1024) /* bytes of interim responses in a request: more will have no end */
@@ -19,7 +20,7 @@ int hp_interim_take(hp_exchange_t *r, const ag_http_head_t *head, apr_size_t len
     if (HP_HEAD_ROOM(len) > sizeof small)
         out = malloc(HP_HEAD_ROOM(len));
     if (!out)
-        abort();
+        ag_memory_out();
     iov.iov_base = out;
     iov.iov_len = hp_head_write(out, head, HP_HEAD_NONE, 0, NULL, "");
     hp_conn_write(r->conn, &iov, 1);

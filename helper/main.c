@@ -1,6 +1,7 @@
 /* One program, four roles; the first argument says which. Nobody starts it by hand. */
 #include "apr-glue/build.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "helper/core.h"
 #include "helper/looker.h"
 #include "helper/prepare.h"
@@ -15,6 +16,7 @@ int main(int argc, char **argv)
 
     if (apr_initialize() != APR_SUCCESS)
         return 1;
+    ag_memory_guard();
     if (strcmp(role, "watchdog") == 0 && argc <= 3) {
         ag_log_set_role("passenger-watchdog");
         return hp_watchdog_run(argv[2]);

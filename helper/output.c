@@ -1,4 +1,5 @@
 #include "helper/output.h"
+#include "apr-glue/memory.h"
 #include "apr-glue/sock.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -90,7 +91,7 @@ void hp_output_keep(hp_output_text_t *text, const char *line, apr_size_t len)
         return;
     text->bytes = realloc(text->bytes, text->len + len + 2);
     if (!text->bytes)
-        abort();
+        ag_memory_out();
     memcpy(text->bytes + text->len, line, len);
     text->bytes[text->len + len] = '\n';
     text->len += len + 1;

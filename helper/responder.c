@@ -1,4 +1,5 @@
 #include "helper/responder.h"
+#include "apr-glue/memory.h"
 #include "helper/php.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ apr_status_t hp_responder_open(hp_exchange_t *r, char **pbytes, apr_size_t *plen
     r->stdin_ended = 0;
     bytes = malloc(HP_FCGI_OPEN_ROOM(len));
     if (!bytes)
-        abort();
+        ag_memory_out();
     *plen = hp_fcgi_open(bytes, pairs, len, r->chunked && r->buffered ? r->body_total : -1);
     *pbytes = bytes;
     return APR_SUCCESS;
@@ -42,7 +43,7 @@ static apr_status_t send_header(hp_exchange_t *r, const char header[HP_FCGI_HEAD
     r->unsent_len = HP_FCGI_HEADER - (apr_size_t)n;
     r->unsent = malloc(r->unsent_len);
     if (!r->unsent)
-        abort();
+        ag_memory_out();
     memcpy(r->unsent, header + n, r->unsent_len);
     return EAGAIN;
 }
@@ -81,7 +82,7 @@ static void take_words(hp_exchange_t *r, const char *data, apr_size_t len)
         if (!r->words)
             r->words = malloc(HP_OUTPUT_LINE);
         if (!r->words)
-            abort();
+            ag_memory_out();
         memcpy(r->words + r->words_len, data, n);
         r->words_len += n;
         if (newline || r->words_len == HP_OUTPUT_LINE) {

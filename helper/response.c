@@ -1,5 +1,6 @@
 #include "helper/response.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "helper/cgi.h"
 #include "helper/cookie.h"
 #include "helper/delivery.h"
@@ -223,7 +224,7 @@ static char *make_fields(const hp_exchange_t *r, const char *protocol)
     if (!*protocol)
         return cookie;
     if (asprintf(&fields, "%s%s", protocol, cookie ? cookie : "") < 0)
-        abort();
+        ag_memory_out();
     free(cookie);
     return fields;
 }
@@ -239,7 +240,7 @@ static int begin_response(hp_exchange_t *r, ag_http_head_t *head, apr_size_t hea
     int over = 1;
 
     if (!out)
-        abort();
+        ag_memory_out();
     r->framing = hp_head_framing(head, r->is_head);
     r->left = head->content_length;
     r->app_closes |= head->close;
@@ -309,7 +310,7 @@ static void keep_head(hp_exchange_t *r, const char *data, apr_size_t len)
     char *head = data == r->head ? r->head : malloc(len);
 
     if (!head)
-        abort();
+        ag_memory_out();
     if (head != data) {
         memcpy(head, data, len);
         free(r->head);
@@ -365,7 +366,7 @@ static int take_bytes(hp_exchange_t *r, const char *data, apr_size_t len)
         return take_head(r, data, len);
     head = realloc(r->head, r->head_len + len);
     if (!head)
-        abort();
+        ag_memory_out();
     memcpy(head + r->head_len, data, len);
     r->head = head;
     return take_head(r, head, r->head_len + len);

@@ -1,4 +1,5 @@
 #include "helper/spool.h"
+#include "apr-glue/memory.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -89,7 +90,7 @@ static hp_spool_block_t *map_block(int whole)
     hp_spool_block_t *block = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (whole ? MAP_POPULATE : 0), -1, 0);
 
     if (block == MAP_FAILED)
-        abort();
+        ag_memory_out();
     block->touched = whole ? ROOM : 0;
     return block;
 }

@@ -1,5 +1,6 @@
 #include "helper/status.h"
 #include "apr-glue/build.h"
+#include "apr-glue/memory.h"
 #include "helper/budget.h"
 #include <stdlib.h>
 #include <string.h>
@@ -12,14 +13,14 @@
 static json_t *needed(json_t *value)
 {
     if (!value)
-        abort(); /* out of memory */
+        ag_memory_out();
     return value;
 }
 
 static void put(json_t *object, const char *key, json_t *value)
 {
     if (json_object_set_new_nocheck(object, key, needed(value)))
-        abort();
+        ag_memory_out();
 }
 
 static void put_int(json_t *object, const char *key, json_int_t value)
@@ -47,7 +48,7 @@ static json_t *escaped(const char *text, apr_size_t len, int lines)
     json_t *value;
 
     if (!out)
-        abort();
+        ag_memory_out();
     for (apr_size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
         if (plain(c, lines)) {
@@ -225,7 +226,7 @@ static void add_process(hp_process_t *process, void *baton)
     put(object, "stuck", json_boolean(process->stuck));
     put(object, "forked", json_boolean(process->forked_by != 0));
     if (json_array_append_new(walk->list, object))
-        abort();
+        ag_memory_out();
 }
 
 static json_t *preloader_of(const hp_process_t *process, apr_time_t now)
@@ -304,7 +305,7 @@ static void add_group(hp_group_t *group, void *baton)
     put(object, "preloader", preloader_of(facts.preloader, walk->now));
     walk->list = groups;
     if (json_array_append_new(groups, object))
-        abort();
+        ag_memory_out();
 }
 
 json_t *hp_status_pool(hp_pool_t *pool, const hp_status_viewer_t *viewer)
@@ -409,7 +410,7 @@ static void add_work(walk_t *walk, const hp_process_work_t *work, int waiting)
         put(object, shown[i].key, text_of(value, len, 0));
     }
     if (json_array_append_new(walk->list, object))
-        abort();
+        ag_memory_out();
 }
 
 static void add_waiting(const hp_queue_waiter_t *waiter, void *baton)

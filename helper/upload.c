@@ -1,5 +1,6 @@
 #include "helper/upload.h"
 #include "apr-glue/log.h"
+#include "apr-glue/memory.h"
 #include "helper/http_out.h"
 #include "helper/responder.h"
 #include "helper/response.h"
@@ -193,7 +194,7 @@ static void keep_unsent(hp_exchange_t *r, const struct iovec *iov, int n, apr_si
         return;
     r->unsent = malloc(total - sent);
     if (!r->unsent)
-        abort();
+        ag_memory_out();
     for (int i = 0; i < n; i++) {
         apr_size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
         if (iov[i].iov_len > skip)
@@ -255,7 +256,7 @@ static apr_status_t open_http(hp_exchange_t *r, opening_t *o, const char **preas
         body = r->body_total + r->body_left;
     o->own = malloc(HP_HTTP_OUT_ROOM(r->fields_len));
     if (!o->own)
-        abort();
+        ag_memory_out();
     rv = hp_http_out_write(o->own, &len, pairs, r->fields_len, body, preason);
     if (rv != APR_SUCCESS)
         return rv;

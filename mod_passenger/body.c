@@ -44,8 +44,10 @@ static apr_status_t join(mp_body_t *body)
     apr_bucket_alloc_t *alloc = body->r->connection->bucket_alloc;
     apr_size_t len = (apr_size_t) body->size;
     char *data = apr_bucket_alloc(len, alloc);
-    apr_status_t rv = apr_brigade_flatten(body->gathered, data, &len);
+    apr_status_t rv = data ? apr_brigade_flatten(body->gathered, data, &len) : APR_ENOMEM;
 
+    if (!data)
+        return rv;
     apr_brigade_cleanup(body->gathered);
     APR_BRIGADE_INSERT_TAIL(body->gathered, apr_bucket_heap_create(data, len, apr_bucket_free, alloc));
     return rv;

@@ -42,17 +42,16 @@ static void look(gulp_t *gulp, const apr_bucket_brigade *bb)
 static apr_size_t take(int fd, apr_bucket_brigade *bb, apr_size_t size)
 {
     char *data = apr_bucket_alloc(size, bb->bucket_alloc), *copy;
-    ssize_t n = recv(fd, data, size, MSG_DONTWAIT);
+    ssize_t n = data ? recv(fd, data, size, MSG_DONTWAIT) : 0;
 
-    if (n > 0 && n < SHORT && size > SHORT) {
-        copy = apr_bucket_alloc((apr_size_t) n, bb->bucket_alloc);
+    if (n > 0 && n < SHORT && size > SHORT && (copy = apr_bucket_alloc((apr_size_t) n, bb->bucket_alloc))) {
         memcpy(copy, data, (apr_size_t) n);
         apr_bucket_free(data);
         data = copy;
     }
     if (n > 0)
         APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_heap_create(data, (apr_size_t) n, apr_bucket_free, bb->bucket_alloc));
-    else
+    else if (data)
         apr_bucket_free(data);
     return n > 0 ? (apr_size_t) n : 0;
 }

@@ -203,6 +203,8 @@ apr_status_t mp_response_take(mp_response_t *response, mp_link_t *link, int wait
     if (!response->chunked && response->left < (apr_int64_t) size)
         size = (apr_size_t) response->left;
     data = apr_bucket_alloc(size, alloc);
+    if (!data)
+        return APR_ENOMEM;
     rv = mp_link_recv(link, data, size, &len, wait);
     if (rv != APR_SUCCESS) {
         apr_bucket_free(data);

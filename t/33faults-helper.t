@@ -13,7 +13,7 @@ for my $mpm (Harness->mpms) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
-for my $part (qw(core_flaps core_stopped core_hangs watchdog_stopped both_killed parent_stopped signals leftovers)) {
+for my $part (qw(core_flaps core_stopped core_hangs watchdog_stopped both_killed memory parent_stopped signals leftovers)) {
     subtest $part => sub { no strict 'refs'; &$part((Harness->mpms)[0]) };
 }
 done_testing;
@@ -230,6 +230,32 @@ sub both_killed {
     quiet($h);
     $h->get('/');
     calm($h);
+}
+
+# F36: no more memory for the core, then for the watchdog: each says so, and another takes its place.
+sub memory {
+    my ($mpm) = @_;
+    plan skip_all => 'sanitizers live on address space' if $ENV{PASSENGER_BUILD} && $ENV{PASSENGER_BUILD} =~ /san/;
+    my $h = serve($mpm, processes => 2);
+    $h->allow_log(qr/PSG0(?:013|1\d\d|514|511|68[1358])|PSG3800|AH00052/);
+    quiet($h);
+    for my $role (qw(core watchdog)) {
+        my $pid = $h->$role;
+        my ($uid, $gid, $size) = slurp("/proc/$pid/status") =~ /^Uid:\s+(\d+).*^Gid:\s+(\d+).*^VmSize:\s+(\d+)/ms;
+        my @as = $> ? () : ('setpriv', "--reuid=$uid", "--regid=$gid", '--clear-groups');
+        is system(@as, 'prlimit', "--pid=$pid", '--as=' . $size * 1024 . ':'), 0, "the $role gets no more memory";
+        my $told = wait_for {
+            # Each wants some: bodies in the core, processes to start in the watchdog.
+            answers(at_once($h, 8, '/big?n=3000000'));
+            kill KILL => ($h->apps)[0] if $role eq 'watchdog';
+            (grep { /PSG3800: mem\.exhausted/ && /\[pid $pid\]/ } split /\n/, $h->log_text)[0];
+        } "mem.exhausted of the $role", 20;
+        like $told // '', qr/passenger-$role:crit/, '... says so';
+        soon { my $now = $h->$role; $now && $now != $pid } '... and ends: there is another', 10;
+        soon { my $r = eval { $h->get('/') }; $r && $r->status == 200 } '... and all is well', 15;
+    }
+    soon { $h->apps == 2 } 'two processes', 15;
+    calm($h, slack => 8);
 }
 
 # F10b: Apache's parent is stopped. Nothing happens; and a watchdog that dies meanwhile is replaced when it goes on.
