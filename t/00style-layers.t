@@ -36,4 +36,12 @@ for my $f (sort glob '{apr-glue,mod_passenger,helper,helper/tools}/*.[ch]') {
     }
     ok !@bad, $f or diag map { "  $_\n" } @bad;
 }
+
+# A folder's README has a row for each file, and the list has no file that is gone.
+my %rows;
+for my $file (sort keys %rank) {
+    my ($dir, $stem) = $file =~ m{^(.*)/([^/]+)$};
+    $rows{$dir} //= do { local (@ARGV, $/) = "$dir/README.md"; join "\n", <> =~ /^\|([^|]*)\|/gm };
+    ok $seen{$file} && $rows{$dir} =~ /`\Q$stem\E[`.]/, "$file is there, and in a row of $dir/README.md";
+}
 done_testing;

@@ -1,5 +1,5 @@
 # Action Cable, as Debian packages it, with its own threads and the adapter "async": many clients of one process, whose pages are answered beside
-# them, as README.md says. It does not matter which MPM passes the bytes on (t/23upgrade.t).
+# them, as conf/APPLICATIONS.md says. It does not matter which MPM passes the bytes on (t/23upgrade.t).
 use strict;
 use warnings;
 use lib 't/lib';
