@@ -4,6 +4,7 @@
 #include "apr-glue/log.h"
 #include "apr-glue/memory.h"
 #include "apr-glue/sock.h"
+#include "helper/head.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@ struct hp_conn_t {
     ag_loop_timer_t *later; /* for what must not happen inside the calls that found it necessary; NULL until needed */
     phase_t phase;
     int want_body, peer_ended, broken;
+    int wide;   /* its socket holds more than others */
+    int waits;  /* for room in the socket, though nothing is kept for it */
     int ending; /* our half is shut down when all is sent */
     uint32_t config_generation;
     hp_variants_t variants;
@@ -41,6 +44,12 @@ struct hp_conn_t {
     const hp_conn_handler_t *handler; /* of the request */
     void *request; /* NULL: none */
 };
+
+static void set_wide(hp_conn_t *conn, int wide)
+{
+    if (conn->wide != wide)
+        conn->wide = hp_bulk_widen(conn->server->ctx->bulk, conn->fd, wide);
+}
 
 static void destroy(hp_conn_t *conn)
 {
@@ -56,6 +65,7 @@ static void destroy(hp_conn_t *conn)
     ag_loop_io_destroy(&conn->io);
     ag_loop_timer_destroy(&conn->later);
     hp_spool_clear(&conn->out);
+    set_wide(conn, 0);
     close(conn->fd);
     free(conn->in);
     free(conn);
@@ -92,7 +102,7 @@ static void doom(hp_conn_t *conn)
 
 static void watch(hp_conn_t *conn)
 {
-    int events = hp_spool_len(&conn->out) > 0 ? AG_LOOP_WRITE : 0;
+    int events = hp_spool_len(&conn->out) > 0 || conn->waits ? AG_LOOP_WRITE : 0;
 
     if (conn->broken)
         return;
@@ -110,6 +120,7 @@ static void keep_out(hp_conn_t *conn, const char *data, apr_size_t len)
     apr_status_t rv = hp_spool_put(&conn->out, data, len);
     const char *more;
 
+    set_wide(conn, 0);
     if (rv == APR_SUCCESS)
         return;
     if (!conn->out.full && (more = ag_log_due(&ctx->spool_full, ag_loop_now())))
@@ -139,6 +150,30 @@ void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n)
             keep_out(conn, (const char *)iov[i].iov_base + done, iov[i].iov_len - done);
     }
     watch(conn);
+}
+
+void hp_conn_write_bulk(hp_conn_t *conn, hp_bulk_t *bulk)
+{
+    char *scratch = conn->server->ctx->scratch;
+    apr_size_t n;
+
+    if (!conn->broken && hp_bulk_give(bulk, conn->fd) != APR_SUCCESS)
+        doom(conn);
+    while (!conn->broken && (n = hp_bulk_read(bulk, scratch, HP_CONTEXT_SCRATCH)) > 0)
+        keep_out(conn, scratch, n);
+    hp_bulk_drop(bulk);
+    watch(conn);
+}
+
+apr_size_t hp_conn_room(hp_conn_t *conn, apr_size_t most)
+{
+    apr_size_t room;
+
+    set_wide(conn, 1);
+    room = hp_bulk_room(conn->fd, most);
+    conn->waits = room == 0;
+    watch(conn);
+    return room;
 }
 
 void hp_conn_write_file(hp_conn_t *conn, struct iovec *iov, int n, int fd)
@@ -199,6 +234,7 @@ static void flush(hp_conn_t *conn)
 {
     apr_status_t rv = hp_spool_send(&conn->out, conn->fd);
 
+    conn->waits = 0;
     if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv)) {
         doom(conn);
         return;
@@ -215,6 +251,7 @@ void hp_conn_done(hp_conn_t *conn, int keep)
 {
     conn->request = NULL;
     conn->want_body = 0;
+    set_wide(conn, 0);
     conn->idle_since = ag_loop_now();
     conn->phase = keep && !conn->peer_ended && !conn->server->ctx->stopping ? HEAD : CLOSING;
     if (conn->phase == CLOSING && !conn->broken && hp_spool_len(&conn->out) == 0)
@@ -325,21 +362,6 @@ static apr_size_t take_hello(hp_conn_t *conn, const char *data, apr_size_t len)
     return (apr_size_t)(newline - data) + 1;
 }
 
-/* Length of the netstring's prefix ("123:") and its value; 0: more bytes are needed; -1: not one. */
-static int netstring(const char *data, apr_size_t len, apr_size_t *pvalue)
-{
-    apr_size_t value = 0;
-
-    for (int i = 0; (apr_size_t)i < len; i++) {
-        if (data[i] == ':')
-            return i > 0 ? (*pvalue = value, i + 1) : -1;
-        if (data[i] < '0' || data[i] > '9' || i > 7)
-            return -1;
-        value = value * 10 + (apr_size_t)(data[i] - '0');
-    }
-    return 0;
-}
-
 static void bad_head(hp_conn_t *conn)
 {
     ag_log(AG_LOG_WARN, "PSG0143", "link.protocol: not a request");
@@ -372,7 +394,7 @@ static apr_size_t take_head(hp_conn_t *conn, const char *data, apr_size_t len)
 {
     hp_conn_begin_t in = {0};
     apr_size_t value;
-    int prefix = netstring(data, len, &value);
+    int prefix = hp_head_prefix(data, len, &value);
     void *request;
 
     if (prefix == 0)

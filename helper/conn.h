@@ -61,6 +61,10 @@ void hp_conn_write(hp_conn_t *conn, const struct iovec *iov, int n);
 /* The same, and a descriptor with the first byte, unless it is -1; the vector is changed. Only before anything else of the response, and on a
  * link that has said hello. */
 void hp_conn_write_file(hp_conn_t *conn, struct iovec *iov, int n, int fd);
+/* The same, with what was taken into `bulk`, which is empty then. */
+void hp_conn_write_bulk(hp_conn_t *conn, hp_bulk_t *bulk);
+/* How many of `most` bytes it should be given so; 0: rather wait for `drained`, which comes as soon as the other side has taken some. */
+apr_size_t hp_conn_room(hp_conn_t *conn, apr_size_t most);
 /* Somebody else goes on with the request, which has got no answer yet; `begin` of the handler is not used. */
 void hp_conn_hand_over(hp_conn_t *conn, const hp_conn_handler_t *handler, void *request);
 /* What the other side does not take at once never goes to disk: for who writes no more before that is less than hp_spool_share. */

@@ -7,6 +7,7 @@
 #include "apr-glue/loop.h"
 #include "apr-glue/marks.h"
 #include "apr-glue/settings.h"
+#include "helper/bulk.h"
 #include "helper/chan.h"
 #include "helper/spool.h"
 #include <apr_hash.h>
@@ -21,6 +22,7 @@ typedef struct {
     hp_chan_t *looker; /* NULL while there is none */
     const ag_settings_t *settings; /* the latest; replaced as a whole */
     hp_spool_store_t store;
+    hp_bulk_t *bulk;      /* for the callback that runs; NULL: what comes is read */
     const char *core_id;  /* of this core, for hello lines */
     ag_marks_t *marks;    /* of links; NULL: the kernel has none */
     const char *data_dir; /* where loaders and pages are */

@@ -200,6 +200,7 @@ int hp_core_run(const char *uid, const char *gid)
     core->ctx.next_id = 1;
     core->ctx.processes = apr_hash_make(p);
     hp_spool_store_init(&core->ctx.store, "/tmp"); /* until the settings are here, a moment from now */
+    core->ctx.bulk = hp_bulk_create(p);
     core->ctx.scratch = apr_palloc(p, HP_CONTEXT_SCRATCH);
     core->ctx.head = apr_pcalloc(p, sizeof *core->ctx.head);
     if (!core->ctx.loop || getrandom(core->ctx.key, sizeof core->ctx.key, 0) != sizeof core->ctx.key)

@@ -74,6 +74,7 @@ typedef struct {
     apr_time_t paused_at;   /* 0: not paused */
     apr_interval_time_t patience;
     int to_disk, at_end;
+    int bulk;           /* its body need not be read to be passed on */
     int delivers;       /* it may name a file in place of its body */
     int delivered;      /* it has: what comes of a body is dropped */
     apr_size_t dropped;

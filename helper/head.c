@@ -73,6 +73,20 @@ static int whole_pairs(hp_head_t *head, const char *env)
     return env_seen;
 }
 
+int hp_head_prefix(const char *data, apr_size_t len, apr_size_t *pvalue)
+{
+    apr_size_t value = 0;
+
+    for (int i = 0; (apr_size_t)i < len; i++) {
+        if (data[i] == ':')
+            return i > 0 ? (*pvalue = value, i + 1) : -1;
+        if (data[i] < '0' || data[i] > '9' || i > 7)
+            return -1;
+        value = value * 10 + (apr_size_t)(data[i] - '0');
+    }
+    return 0;
+}
+
 apr_status_t hp_head_parse(hp_head_t *head, const char *pairs, apr_size_t len)
 {
     const char *at = pairs, *end = pairs + len;

@@ -18,6 +18,8 @@ typedef struct {
     int is_head;
 } hp_head_t;
 
+/* Length of the prefix of the netstring that a head is ("123:"), and its value; 0: more bytes are needed; -1: it is none. */
+int hp_head_prefix(const char *data, apr_size_t len, apr_size_t *pvalue);
 /* `pairs` ends with a NUL. APR_EGENERAL when they are not name-value pairs, or a number makes no sense. */
 apr_status_t hp_head_parse(hp_head_t *head, const char *pairs, apr_size_t len) AG_MUST_CHECK;
 

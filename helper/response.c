@@ -1,6 +1,7 @@
 #include "helper/response.h"
 #include "apr-glue/log.h"
 #include "apr-glue/memory.h"
+#include "helper/budget.h"
 #include "helper/cgi.h"
 #include "helper/cookie.h"
 #include "helper/delivery.h"
@@ -19,6 +20,8 @@
 #define EXIT_NEWS (apr_time_from_sec(1) / 50) /* in which the watchdog tells of a process's end */
 #define DROP_MAX  (1024 * 1024) /* of a body that is not wanted: reading on is politer than closing the connection */
 #define DROP_TIME apr_time_from_sec(30)
+#define FIRST     (64 * 1024) /* of a response that is read before its head says how the rest may be passed on */
+#define BULK      (64 * 1024) /* of a body, from which on it pays not to read it */
 #define PIECES    48                          /* of a response, written at once */
 
 /* Pieces of a response, gathered to be written in one go. */
@@ -229,6 +232,21 @@ static char *make_fields(const hp_exchange_t *r, const char *protocol)
     return fields;
 }
 
+/* The pages that are passed on stay the application's, until the client's side has taken them: where a limit of its own counts them, slow clients
+ * would use up its memory. */
+static int goes_in_bulk(const hp_exchange_t *r)
+{
+    const hp_process_t *process = r->process;
+    hp_budget_t budget;
+
+    if (!r->ctx->bulk || r->framing != HP_HEAD_LENGTH || r->left < BULK || r->fcgi)
+        return 0;
+    if (!process->cgroup)
+        return 1;
+    hp_budget_make(&budget, process->spec, r->ctx->settings);
+    return budget.memory == 0 && process->spec->options->memory_limit <= 0;
+}
+
 static int begin_response(hp_exchange_t *r, ag_http_head_t *head, apr_size_t head_len, const char *protocol, const char *body, apr_size_t len)
 {
     char *fields = make_fields(r, protocol);
@@ -246,6 +264,7 @@ static int begin_response(hp_exchange_t *r, ag_http_head_t *head, apr_size_t hea
     r->app_closes |= head->close;
     if (hp_head_tells(head, HP_HEAD_WORK))
         hp_oob_ask(r->process);
+    r->bulk = goes_in_bulk(r);
     ag_chunk_init(&r->chunks);
     pieces.n = pieces.nheads = 0;
     if (r->delivers)
@@ -450,17 +469,71 @@ static void response_ended(hp_exchange_t *r, apr_status_t rv)
         hp_exchange_fail(r, "app.died: it ended without an answer", 0);
 }
 
+/* What follows the response is the next one's, or too much; nobody has read it yet. */
+static apr_size_t waiting_bytes(const hp_exchange_t *r)
+{
+    ssize_t n = recv(r->link->fd, r->ctx->scratch, HP_CONTEXT_SCRATCH, MSG_PEEK | MSG_DONTWAIT);
+
+    return n > 0 ? (apr_size_t)n : 0;
+}
+
+/* Passes on what has come of the body, or waits for the client to take what it was given. 0: it is to be read, and kept, since the client does not
+ * keep up. */
+static int pass_bulk(hp_exchange_t *r)
+{
+    apr_size_t most, len;
+    apr_status_t rv;
+
+    if (!r->bulk || !r->conn || hp_conn_backlog(r->conn) > 0)
+        return 0;
+    most = hp_conn_room(r->conn, (apr_size_t)r->left);
+    if (most == 0 && (r->to_disk || r->left < BULK))
+        return 0;
+    if (most == 0) {
+        pause_reading(r);
+        return 1;
+    }
+    rv = hp_bulk_take(r->ctx->bulk, r->link->fd, most, &len);
+    if (rv == APR_ENOTIMPL)
+        return r->bulk = 0;
+    if (APR_STATUS_IS_EAGAIN(rv) || APR_STATUS_IS_EINTR(rv))
+        return 1;
+    if (rv != APR_SUCCESS) {
+        response_ended(r, rv);
+        return 1;
+    }
+    hp_exchange_tell(r);
+    hp_conn_write_bulk(r->conn, r->ctx->bulk);
+    r->left -= (apr_int64_t)len;
+    if (r->left == 0)
+        hp_exchange_complete(r, waiting_bytes(r));
+    return 1;
+}
+
+/* There may be more already. */
+static void begin(hp_exchange_t *r, apr_size_t len)
+{
+    if (!take_bytes(r, r->ctx->scratch, len) && !r->paused_at)
+        (void)pass_bulk(r);
+}
+
 void hp_response_read(hp_exchange_t *r)
 {
     apr_size_t room = HP_CONTEXT_SCRATCH;
     ssize_t n;
 
+    if (pass_bulk(r))
+        return;
     /* No more than memory will hold if the client takes none of it. */
     if (r->conn && !r->to_disk)
         room -= (apr_size_t)hp_conn_backlog(r->conn);
+    if (!r->begun && room > FIRST)
+        room = FIRST;
     n = recv(r->link->fd, r->ctx->scratch, room, 0);
     if (n > 0 && r->fcgi)
         take_records(r, r->ctx->scratch, (apr_size_t)n);
+    else if (n > 0 && !r->begun)
+        begin(r, (apr_size_t)n);
     else if (n > 0)
         (void)take_bytes(r, r->ctx->scratch, (apr_size_t)n);
     else if (n == 0)

@@ -2,6 +2,7 @@
  *   clock   the wall clock is off by that many seconds
  *   fork    the helper's fork fails for want of processes
  *   passwd  looking a user up takes that many seconds
+ *   splice  the helper's fails with that errno; 0: it is called, and the file grows by a byte
  *   initgroups, setresgid, setresuid, chdir  the helper's fail with that errno; 0: nothing is done, and success is told */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -128,3 +129,22 @@ REFUSABLE(initgroups, (const char *user, gid_t group), (user, group))
 REFUSABLE(setresgid, (gid_t r, gid_t e, gid_t s), (r, e, s))
 REFUSABLE(setresuid, (uid_t r, uid_t e, uid_t s), (r, e, s))
 REFUSABLE(chdir, (const char *path), (path))
+
+ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t len, unsigned flags)
+{
+    static ssize_t (*real)(int, off64_t *, int, off64_t *, size_t, unsigned);
+    char path[512];
+    int rc, fd;
+
+    if (!real)
+        real = (ssize_t(*)(int, off64_t *, int, off64_t *, size_t, unsigned))dlsym(RTLD_NEXT, "splice");
+    snprintf(path, sizeof path, "%s/splice", getenv("FAULTS") ? getenv("FAULTS") : "");
+    if (!refused("splice", &rc))
+        return real(in, in_at, out, out_at, len, flags);
+    if (rc < 0)
+        return rc;
+    fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    (void)!write(fd, "0", 1);
+    close(fd);
+    return real(in, in_at, out, out_at, len, flags);
+}

@@ -135,9 +135,19 @@ static void response(void)
         is_int(hp_head_tells(&head, HP_HEAD_WORK), 0, "other names do not");
 }
 
+static void prefix(void)
+{
+    apr_size_t value = 1;
+
+    ok(hp_head_prefix("17:abc", 6, &value) == 3 && value == 17, "a netstring's prefix");
+    ok(hp_head_prefix("", 0, &value) == 0 && hp_head_prefix("17", 2, &value) == 0, "... not all of it");
+    ok(hp_head_prefix(":", 1, &value) == -1 && hp_head_prefix("1a:", 3, &value) == -1 && hp_head_prefix("123456789:", 10, &value) == -1, "... none");
+}
+
 int main(void)
 {
     apr_initialize();
+    prefix();
     requests();
     pairs();
     response_grows(1, 0);
