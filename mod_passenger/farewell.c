@@ -173,7 +173,7 @@ int mp_farewell_now(const request_rec *r, int tunnel, int answers)
         return 0;
     self = ap_retained_data_get(KEPT);
     if (__atomic_load_n(&self->hurry, __ATOMIC_ACQUIRE) && !mp_link_pool_stopping(self->links))
-        mp_link_pool_stop(self->links);
+        mp_link_pool_stop(self->links, 1);
     now = ag_clock_now();
     look(self, now);
     returns = tunnel || (answers && is_events(r));

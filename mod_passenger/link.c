@@ -49,20 +49,22 @@ mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_ti
     return pool;
 }
 
-void mp_link_pool_stop(mp_link_pool_t *pool)
+void mp_link_pool_stop(mp_link_pool_t *pool, int parked)
 {
     mp_link_t *link;
 
     apr_thread_mutex_lock(pool->mutex);
-    __atomic_store_n(&pool->stopping, 1, __ATOMIC_RELAXED);
-    LIST_FOREACH (link, &pool->used, in_use)
-        shutdown(link->fd, SHUT_RDWR);
+    __atomic_store_n(&pool->stopping, 1, __ATOMIC_SEQ_CST);
+    LIST_FOREACH (link, &pool->used, in_use) {
+        if (parked || !__atomic_load_n(&link->parked, __ATOMIC_SEQ_CST))
+            shutdown(link->fd, SHUT_RDWR);
+    }
     apr_thread_mutex_unlock(pool->mutex);
 }
 
 int mp_link_pool_stopping(const mp_link_pool_t *pool)
 {
-    return __atomic_load_n(&pool->stopping, __ATOMIC_RELAXED);
+    return __atomic_load_n(&pool->stopping, __ATOMIC_SEQ_CST);
 }
 
 /* With the mutex held. */
@@ -391,6 +393,13 @@ mp_link_wait_t mp_link_wait(const mp_link_want_t *want, int timeout_ms)
 void mp_link_pause(apr_interval_time_t pause)
 {
     poll(NULL, 0, (int) apr_time_as_msec(pause));
+}
+
+void mp_link_park(mp_link_t *link, int parked)
+{
+    __atomic_store_n(&link->parked, parked, __ATOMIC_SEQ_CST);
+    if (!parked && mp_link_pool_stopping(link->pool))
+        shutdown(link->fd, SHUT_RDWR);
 }
 
 void mp_link_give_up(const mp_link_t *link)

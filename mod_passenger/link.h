@@ -16,6 +16,7 @@ typedef struct mp_link_t {
     mp_link_pool_t *pool;
     int fd;
     int kept;       /* has served a request before */
+    int parked;     /* atomic: no thread waits for it */
     int hello_sent, hello_seen;
     char hello[128]; /* ours */
     char *in;
@@ -36,8 +37,8 @@ typedef struct mp_link_t {
  * to tell how requests fare (mp_link_told). */
 mp_link_pool_t *mp_link_pool_create(apr_pool_t *pchild, int max, apr_interval_time_t patience, int asks);
 
-/* The child ends at once: whoever uses a link finds its end, and gets no other (APR_EOF). */
-void mp_link_pool_stop(mp_link_pool_t *pool);
+/* The child ends at once: whoever uses a link finds its end, and gets no other (APR_EOF). Who is parked only with `parked`, or when he comes back. */
+void mp_link_pool_stop(mp_link_pool_t *pool, int parked);
 int mp_link_pool_stopping(const mp_link_pool_t *pool);
 
 /* A kept link if there is one and `fresh` is 0, else one just connected; tries once and does not wait. */
@@ -83,7 +84,7 @@ typedef enum { MP_LINK_READY, MP_LINK_CLIENT_READY, MP_LINK_TIMEOUT } mp_link_wa
 
 /* What a request waits for: events (poll(2) has them) on a link, if there is one, and on the client's descriptor, if that is not -1. */
 typedef struct {
-    const mp_link_t *link;
+    mp_link_t *link;
     int client_fd;
     short link_events, client_events;
     apr_time_t deadline;       /* on ag_clock_now's clock, after which waiting for the client is in vain; 0: none */
@@ -95,6 +96,9 @@ mp_link_wait_t mp_link_wait(const mp_link_want_t *want, int timeout_ms);
 
 /* Waits while there is no link. */
 void mp_link_pause(apr_interval_time_t pause);
+
+/* No thread waits for the link any more, or one does again. */
+void mp_link_park(mp_link_t *link, int parked);
 
 /* Tells the core that nothing more comes from the client. */
 void mp_link_give_up(const mp_link_t *link);

@@ -511,6 +511,8 @@ void mp_park_suspend(conn_rec *c)
     apr_os_sock_get(&park->client_fd, sock);
     apr_os_sock_put(&sock, &park->place, c->pool);
     park->parked = 1;
+    if (park->want.link)
+        mp_link_park(park->want.link, 1);
     park->poked = 0;
     park->since = ag_clock_now();
     park->poke_at = when_to_poke(park);
@@ -531,6 +533,8 @@ void mp_park_resume(conn_rec *c)
     TAILQ_REMOVE(&park->lot->parked, park, others);
     apr_thread_mutex_unlock(park->lot->mutex);
     park->parked = 0;
+    if (park->want.link)
+        mp_link_park(park->want.link, 0);
     sock = ap_get_conn_socket(c);
     apr_os_sock_get(&fd, sock);
     if (fd != park->place) {

@@ -55,7 +55,8 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 }
 
 /* Apache joins the threads of a child that it stops, for up to ten seconds; those that wait for an application must come at once (httpd 2.4.50
- * and later tell; prefork's children simply end). */
+ * and later tell; prefork's children simply end). Parked requests have none, and end with the child: its listener, if they woke it now, would wait
+ * for an idle thread when all have ended already, and the child for its listener, for five seconds. */
 static void child_stopping(apr_pool_t *pchild, int graceful)
 {
     const child_t *child = ap_get_module_config(ap_server_conf->module_config, &passenger_module);
@@ -64,7 +65,7 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
     if (child && graceful)
         mp_farewell_begin(child->links);
     else if (child)
-        mp_link_pool_stop(child->links);
+        mp_link_pool_stop(child->links, 0);
 }
 
 static const child_t *child_of(const request_rec *r)
