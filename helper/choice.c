@@ -44,7 +44,12 @@ void hp_choice_copy(hp_choice_t *choice, const hp_choice_t *from, apr_pool_t *p)
 
 const char *hp_choice_blame(const hp_choice_t *choice, const char *sentence, apr_pool_t *p)
 {
-    return choice->path && *choice->note ? apr_psprintf(p, "%s (%s; %s was used)", sentence, choice->note, choice->path) : sentence;
+    if (choice->path && *choice->note)
+        return apr_psprintf(p, "%s (%s; %s was used)", sentence, choice->note, choice->path);
+    /* Another version is asked for, and nothing here could have it, which is worth no warning as long as the application starts. */
+    if (choice->path && strncmp(choice->rule, HP_HINTS_INSTEAD, sizeof HP_HINTS_INSTEAD - 1) == 0)
+        return apr_psprintf(p, "%s (%s was used, which is %s)", sentence, choice->path, choice->rule);
+    return sentence;
 }
 
 void hp_choice_put(ag_frame_t *f, const hp_choice_t *choice)

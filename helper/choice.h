@@ -27,7 +27,7 @@ void hp_choice_take(hp_choice_t *choice, const hp_choice_line_t *line, apr_pool_
 /* A process that was forked runs what its preloader runs. */
 void hp_choice_copy(hp_choice_t *choice, const hp_choice_t *from, apr_pool_t *p);
 
-/* The sentence about a start that failed, with the note if there is one. */
+/* The sentence about a start that failed, with the note if there is one, or the version that was asked for. */
 const char *hp_choice_blame(const hp_choice_t *choice, const char *sentence, apr_pool_t *p);
 
 /* For the note about a process; what an earlier version has left may lack it. */

@@ -381,7 +381,7 @@ static void look_at_words(look_t *l, const apr_array_header_t *words, const char
             return;
     }
     l->found->minor = hp_version_minor(first, l->p);
-    l->found->rule = apr_psprintf(l->p, "the system's; %s asks for %s", shown(l, file), first);
+    l->found->rule = apr_psprintf(l->p, HP_HINTS_INSTEAD "%s asks for %s", shown(l, file), first);
     if (there)
         note(l, apr_psprintf(l->p, "%s asks for %s, which is not installed in %s", file, first, there));
 }

@@ -23,6 +23,9 @@ typedef struct {
     apr_array_header_t *env; /* of const char *, "NAME=value": what its activate script would set */
 } hp_hints_found_t;
 
+/* Begins the rule when a file asks for another version than there is. */
+#define HP_HINTS_INSTEAD "the system's; "
+
 /* NULL, or a sentence that says what is wrong with what was found. */
 const char *hp_hints_find(hp_hints_found_t *found, const hp_hints_ask_t *ask, apr_pool_t *p);
 

@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <unixd.h>
 
 /* The number changes with keep_t: a module of another version must not read this one's. The helper of a record that nobody finds
  * any more ends by itself, since it gets no settings. */
@@ -457,12 +458,21 @@ const char *mp_helper_socket(void)
     return k ? socket_path(k) : NULL;
 }
 
-/* 1 in a child whose parent has died: nobody restarts the helper then. */
+/* 1 in a child whose parent has died: nobody restarts the helper then. Some MPMs have children of children. */
 static int parent_gone(void)
 {
     const keep_t *k = keep();
 
-    return k && getpid() != k->parent && getppid() != k->parent;
+    return k && getpid() != k->parent && getppid() != k->parent && kill(k->parent, 0) != 0 && errno == ESRCH;
+}
+
+static const char *advice(apr_status_t rv)
+{
+    if (!APR_STATUS_IS_EACCES(rv))
+        return "";
+    return geteuid() == ap_unixd_config.user_id ? "; let Apache's user enter every folder above that (chmod o+x)"
+                                                : ", which is for Apache's User alone: leave AssignUserId (mpm_itk) and the like to sites without "
+                                                  "applications; those run as the owners of their files without it";
 }
 
 int mp_helper_may_return(request_rec *r, apr_status_t rv, apr_interval_time_t took)
@@ -478,7 +488,7 @@ int mp_helper_may_return(request_rec *r, apr_status_t rv, apr_interval_time_t to
     if (path && took <= RETURN_WAIT && (APR_STATUS_IS_ENOENT(rv) || APR_STATUS_IS_ECONNREFUSED(rv) || APR_STATUS_IS_EAGAIN(rv)))
         return 1;
     MP_RLOG(APLOG_ERR, rv, r, "PSG0681", "the passenger-helper can't be reached at %s%s", path ? path : "any socket: it has not started",
-            APR_STATUS_IS_EACCES(rv) ? "; let Apache's user enter every folder above that (chmod o+x)" : "");
+            advice(rv));
     return 0;
 }
 

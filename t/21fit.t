@@ -49,7 +49,27 @@ for my $mpm (Harness->mpms) {
     $h->allow_log(qr/AH01630|AH01617|AH01618|AH01797|AH01276|AH00026|ModSecurity|AH01906|AH01909|AH10034|AH00124|AH01882|AH01873|AH01623/);
 }
 unnoticed($_) for Harness->mpms;
+my $itk = $ENV{MPM_ITK} // '/usr/lib/apache2/modules/mpm_itk.so';
+SKIP: {
+    # Its package changes the MPM of the Apache that is installed, so no test asks for it.
+    skip 'there is no mpm_itk', 1 unless -e $itk && !$> && grep { $_ eq 'prefork' } Harness->mpms;
+    subtest 'mpm_itk' => sub { other_users($itk) };
+}
 done_testing;
+
+# Processes of Apache that run as somebody else can't have applications, and say so.
+sub other_users {
+    my ($itk) = @_;
+    my $h = Harness->new(mpm => 'prefork');
+    my $app = $h->make_app('fit', { 'passenger_wsgi.py' => $source });
+    my ($other) = $h->app_user(1);
+    $h->start(conf => "LoadModule mpm_itk_module $itk\nDocumentRoot $app/public\n<VirtualHost *>\nServerName apache\n</VirtualHost>\n"
+        . "<VirtualHost *>\nServerName other\nAssignUserId $other @{[ scalar getgrgid((getpwnam $other)[3]) ]}\n</VirtualHost>\n");
+    is $h->get('/', Host => 'apache')->status, 200, 'a site without AssignUserId';
+    is $h->get('/', Host => 'other')->status, 503, 'a site with it';
+    $h->expect_log(qr/PSG0681: .*for Apache's User alone: leave AssignUserId/, 'what to do');
+    $h->finish;
+}
 
 sub files {
     return (

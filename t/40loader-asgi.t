@@ -85,6 +85,27 @@ END
     stop($app);
 }
 
+# Engine.IO, and with it Socket.IO, in front of an application that does as the specification says.
+$app = start(app_with(<<"END"), @asgi);
+async def tell(scope, receive, s):
+    if scope['type'] != 'http':
+        raise ValueError
+    await s({'type': 'http.response.start', 'status': 200, 'headers': []})
+    await s({'type': 'http.response.body', 'body': scope['path'].encode()})
+class ASGIApp:
+    def __init__(self, other):
+        self.engineio_path = '/socket.io/'
+        self.other_asgi_app = other
+    async def __call__(self, scope, receive, send):
+        await tell(scope, receive, send)
+ASGIApp.__module__ = 'engineio.async_drivers.asgi'
+application = ASGIApp(tell)
+END
+undef $link;
+is ask("/below$_->[0]", SCRIPT_NAME => '/below', PATH_INFO => $_->[0])->{body}, $_->[1], "the path for Engine.IO: $_->[0]"
+    for ['/socket.io/', '/socket.io/'], ['/socket.io', '/socket.io'], ['/x', '/below/x'];
+stop($app);
+
 # The scope
 
 $app = start(@asgi);

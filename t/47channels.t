@@ -31,7 +31,19 @@ class Chat(AsyncWebsocketConsumer):
         await self.send(text_data=event['text'])
 application = ProtocolTypeRouter({'http': get_asgi_application(), 'websocket': URLRouter([path('chat', Chat.as_asgi())])})
 END
-$h->start(conf => "DocumentRoot $app/public\nPassengerMaxInstances 1");
+$h->start(conf => <<"END");
+DocumentRoot $app/public
+PassengerMaxInstances 1
+<VirtualHost *>
+    ServerName below
+    Alias /django $app/public
+    <Location /django>
+        PassengerBaseURI /django
+        PassengerAppRoot $app
+        PassengerMaxInstances 1
+    </Location>
+</VirtualHost>
+END
 is $h->get('/')->body, 'page', 'a page' or diag $h->log_text;
 my @ws = map { WS->open($h->client(timeout => 20), '/chat') } 1 .. 40;
 is scalar(grep { $_->opened } @ws), 40, 'all clients are let in' or diag $ws[0]{answer}{head};
@@ -39,6 +51,10 @@ is $h->get('/')->body, 'page', 'a page is answered beside them';
 $ws[3]->text('hi');
 is scalar(grep { ($_->next_frame->[1] // '') eq 'hi' } @ws), 40, 'all hear what one of them says';
 $_->close for @ws;
+my $ws = WS->open($h->client(timeout => 20), '/django/chat', Host => 'below');
+ok $ws->opened, 'below a path, too' or diag $ws->{answer}{head};
+$ws->close;
+is $h->get('/django/', Host => 'below')->body, 'page', '... beside pages';
 is $h->get('/')->body, 'page', 'the process goes on without them';
 $h->finish;
 done_testing;

@@ -34,7 +34,8 @@ FORBIDDEN = ('403 Forbidden', [('Content-Type', 'text/plain')], b'The applicatio
 
 # Frameworks that take "path" for what lies below "root_path", as PATH_INFO is: module of the application's class -> the package's first version that
 # does it as the specification says.
-BARE_PATHS = {'starlette.applications': (0, 33), 'starlette.routing': (0, 33), 'falcon.asgi.app': None}
+BARE_PATHS = {'starlette.applications': (0, 33), 'starlette.routing': (0, 33), 'falcon.asgi.app': None, 'channels.routing': (4, 1)}
+ENGINEIO = 'engineio.async_drivers.asgi'    # compares "path" with its own, and gives other requests to another application
 
 STATUS = {status.value: '%d %s' % (status.value, status.phrase) for status in HTTPStatus}
 PROTOCOLS = {b'HTTP/1.0': '1.0', b'HTTP/2.0': '2', b'HTTP/2': '2', b'HTTP/3.0': '3', b'HTTP/3': '3'}
@@ -54,21 +55,42 @@ def port_of(value):
     return int(value) if value and value.isdigit() and len(value) < 6 else None
 
 
-def wants_bare_path(application):
-    """Whether an application, or what its middlewares wrap, is one of BARE_PATHS."""
-    for _ in range(loader.MAX_WRAPPERS):
-        for kind in type(application).__mro__:
-            if kind.__module__ in BARE_PATHS:
-                right = BARE_PATHS[kind.__module__]
-                version = getattr(sys.modules.get(kind.__module__.partition('.')[0]), '__version__', '')
-                return right is None or tuple(int(part) for part in version.split('.')[:2] if part.isdigit()) < right
-        application = getattr(application, '__dict__', {}).get('app')
-        if application is None:
-            break
-    return False
+class Paths:
+    """For which requests "path" is to be only what lies below "root_path": as the application, and what its middlewares wrap, wants it."""
+
+    def __init__(self, application):
+        self.bare = False
+        self.bare_websockets = False
+        self.bare_below = None
+        for _ in range(loader.MAX_WRAPPERS):
+            parts = getattr(application, '__dict__', {})
+            modules = [kind.__module__ for kind in type(application).__mro__]
+            if ENGINEIO in modules and parts.get('engineio_path'):
+                self.bare_below = parts['engineio_path'].encode()
+            for module in modules:
+                if module in BARE_PATHS:
+                    # Django, which serves the pages beside Channels' WebSockets, does as the specification says.
+                    self.bare_websockets = older(module, BARE_PATHS[module])
+                    self.bare = self.bare_websockets and module != 'channels.routing'
+                    return
+            application = parts.get('other_asgi_app') if ENGINEIO in modules else parts.get('app')
+            if application is None:
+                return
+
+    def wants_bare(self, pairs):
+        if self.bare:
+            return True
+        if self.bare_websockets and pairs.get(b'HTTP_UPGRADE', b'').lower() == b'websocket':
+            return True
+        return self.bare_below is not None and (pairs.get(b'PATH_INFO', b'') + b'/').startswith(self.bare_below)
 
 
-def make_scope(pairs, bare_path):
+def older(module, right):
+    version = getattr(sys.modules.get(module.partition('.')[0]), '__version__', '')
+    return right is None or tuple(int(part) for part in version.split('.')[:2] if part.isdigit()) < right
+
+
+def make_scope(pairs, paths):
     headers = []
     for name, value in pairs.items():
         field = FIELDS.get(name) or field_name(name)
@@ -82,7 +104,7 @@ def make_scope(pairs, bare_path):
         'type': 'http', 'http_version': PROTOCOLS.get(pairs.get(b'SERVER_PROTOCOL'), '1.1'),
         'method': pairs[b'REQUEST_METHOD'].decode('latin-1').upper(),
         'scheme': 'https' if pairs.get(b'HTTPS', b'').lower() in (b'on', b'1', b'true', b'yes') else 'http',
-        'path': ((b'' if bare_path else root_path) + pairs.get(b'PATH_INFO', b'')).decode('utf-8', 'replace'),
+        'path': ((b'' if root_path and paths.wants_bare(pairs) else root_path) + pairs.get(b'PATH_INFO', b'')).decode('utf-8', 'replace'),
         'root_path': root_path.decode('utf-8', 'replace'), 'query_string': pairs.get(b'QUERY_STRING', b''),
         'headers': headers, 'extensions': {EARLY_HINT: {}},
         'client': (client.decode('latin-1'), port_of(pairs.get(b'REMOTE_PORT')) or 0) if client else None,
@@ -117,7 +139,7 @@ class Exchange:
         self.over = False           # the response is complete, or nobody wants it any more
         self.unheard = 0            # bytes sent in vain
         self.response = NonBlockingResponse(connection)
-        self.scope = make_scope(pairs, server.bare_path)
+        self.scope = make_scope(pairs, server.paths)
         if self.scope['method'] == 'HEAD':
             self.response.bare = True
         self.environ = {'REQUEST_METHOD': self.scope['method'], 'SCRIPT_NAME': '', 'PATH_INFO': self.scope['path']}
@@ -769,7 +791,7 @@ class Lifespan:
 class Server:
     def __init__(self, application, version, control, limit):
         self.application = self.as_version_3(application) if version == 2 else application
-        self.bare_path = wants_bare_path(application)
+        self.paths = Paths(application)
         self.version = version
         self.control = control
         self.concurrency = limit

@@ -35,6 +35,10 @@ static void lines(apr_pool_t *p)
     is_str(got.path, "/srv/a?b?c/python", "a folder with an odd name ends nothing");
     is_str(got.note, "asked for 3.9", "... nor shifts what follows");
     is_str(hp_choice_blame(&got, "No module named 'x'", p), "No module named 'x' (asked for 3.9; /srv/a?b?c/python was used)", "what failed says so");
+    found = (hp_hints_found_t){.path = "/usr/bin/node", .rule = HP_HINTS_INSTEAD ".nvmrc asks for 22", .note = ""};
+    got = round_trip(&found, &line, p);
+    is_str(hp_choice_blame(&got, "x is not a function", p), "x is not a function (/usr/bin/node was used, which is the system's; .nvmrc asks for 22)",
+           "... or what is not worth a warning");
     memset(path, 'x', 5000);
     path[5000] = '\0';
     found.path = path;
