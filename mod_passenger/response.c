@@ -264,6 +264,8 @@ apr_status_t mp_response_pass(mp_response_t *response, mp_response_pass_t how)
     response->begun = 1;
     rv = ap_pass_brigade(r->output_filters, response->out);
     apr_brigade_cleanup(response->out);
+    if (rv == APR_SUCCESS && how == MP_RESPONSE_PAUSE) /* there are filters that take the bucket for a part of the body, and lose it */
+        rv = ap_fflush(r->connection->output_filters, response->out);
     response->size = 0;
     return rv == APR_SUCCESS && r->connection->aborted ? APR_ECONNABORTED : rv;
 }

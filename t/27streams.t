@@ -70,17 +70,18 @@ delete $source{node} unless grep { -x "$_/node" } qw(/usr/local/bin /usr/bin);
 
 # With prefork there is no HTTP/2.
 for my $mpm (Harness->mpms) {
-    my $h = Harness->new(mpm => $mpm, modules => $mpm eq 'prefork' ? [] : ['http2']);
+    my $h = Harness->new(mpm => $mpm, modules => ['case_filter', $mpm eq 'prefork' ? () : 'http2']);
     my $protocols = $mpm eq 'prefork' ? '' : "Protocols h2c http/1.1\n";
     my $conf = "${protocols}PassengerMaxPoolSize 10\nPassengerMaxInstances 1\nPassengerMinInstances 1\n";
     for my $language (sort keys %source) {
         my $app = $h->make_app($language, { @{ $source{$language} } });
-        $conf .= "<VirtualHost *>\nServerName $language\nDocumentRoot $app/public\n<LocationMatch deflate>\nSetOutputFilter DEFLATE\n</LocationMatch>\n</VirtualHost>\n";
+        $conf .= "<VirtualHost *>\nServerName $language\nDocumentRoot $app/public\n<LocationMatch deflate>\nSetOutputFilter DEFLATE\n</LocationMatch>\n<Location /upper>\nSetOutputFilter CaseFilter\n</Location>\n</VirtualHost>\n";
     }
     $h->start(conf => $conf);
     $_->read_response('GET') for map { my $c = $h->client(timeout => 60); $c->write_request('GET', '/first', Host => $_, Connection => 'close'); $c } sort keys %source;
     my %way = (
         plain => ['/plain'], deflate => ['/deflate', '--compressed'],
+        $mpm eq 'prefork' ? ('a filter that loses flushes' => ['/upper']) : (),
         $mpm eq 'prefork' ? () : (h2 => ['/plain', '--http2-prior-knowledge'], 'h2 and deflate' => ['/deflate', '--compressed', '--http2-prior-knowledge']),
     );
     delete @way{qw(plain deflate h2)} if $mpm eq 'worker'; # in all but its threads it is as event
@@ -106,7 +107,7 @@ sub events {
         for my $fd (grep { vec $bits, $_, 1 } keys %open) {
             my $c = $open{$fd};
             my $n = sysread $c->{out}, $c->{text}, 65536, length $c->{text};
-            push @{ $c->{age} }, time - $1 while $c->{text} =~ s/^data: ([\d.]+)\n\n//;
+            push @{ $c->{age} }, time - $1 while $c->{text} =~ s/^data: ([\d.]+)\n\n//i;
             delete $open{$fd} unless $n;
         }
     }
