@@ -1,12 +1,20 @@
 #include "helper/bounds.h"
 #include <apr_hash.h>
 #include <apr_strings.h>
+#include <string.h>
 
 #define FOLDERS_MAX 10000 /* known at a time: a lie about the folder must not be dear */
+#define RECENT      64
+
+typedef struct {
+    const char *name;
+    ag_options_t *most;
+} folder_t;
 
 struct hp_bounds_t {
     apr_pool_t *parent, *p;
-    apr_hash_t *folders; /* of ag_options_t */
+    apr_hash_t *folders; /* of folder_t */
+    folder_t *recent[RECENT]; /* to hash a whole path for each request would be felt */
     ag_options_t *defaults, *said; /* said: of one call */
 };
 
@@ -27,6 +35,7 @@ void hp_bounds_forget(hp_bounds_t *bounds)
         apr_pool_destroy(bounds->p);
     apr_pool_create(&bounds->p, bounds->parent);
     bounds->folders = apr_hash_make(bounds->p);
+    memset(bounds->recent, 0, sizeof bounds->recent);
 }
 
 static int *number_of(const ag_options_t *o, const ag_options_row_t *row)
@@ -47,15 +56,13 @@ static int unsaid(const hp_bounds_t *bounds, const ag_options_row_t *row)
     return row->flags & AG_OPTIONS_ENDLESS ? 0 : row->hi;
 }
 
-const ag_options_t *hp_bounds_find(hp_bounds_t *bounds, const ag_settings_t *settings, const char *app_root)
+static folder_t *look(hp_bounds_t *bounds, const ag_settings_t *settings, const char *app_root)
 {
-    ag_options_t *most = apr_hash_get(bounds->folders, app_root, APR_HASH_KEY_STRING), *said = bounds->said;
+    folder_t *folder = apr_palloc(bounds->p, sizeof *folder);
+    ag_options_t *said = bounds->said;
 
-    if (most)
-        return most;
-    if (apr_hash_count(bounds->folders) >= FOLDERS_MAX)
-        hp_bounds_forget(bounds);
-    most = ag_options_create(bounds->p);
+    folder->name = apr_pstrdup(bounds->p, app_root);
+    folder->most = ag_options_create(bounds->p);
     for (int id = 0; id < AG_OPTIONS_COUNT; id++) {
         const ag_options_row_t *row = ag_options_row(id);
         int none = unsaid(bounds, row);
@@ -63,10 +70,28 @@ const ag_options_t *hp_bounds_find(hp_bounds_t *bounds, const ag_settings_t *set
             continue;
         *number_of(said, row) = ag_settings_most(settings, row->field, app_root, (row->flags & AG_OPTIONS_ENDLESS) != 0, none);
         if (*number_of(said, row) != none || (row->flags & AG_OPTIONS_FIRM))
-            ag_options_copy(most, said, id);
+            ag_options_copy(folder->most, said, id);
     }
-    apr_hash_set(bounds->folders, apr_pstrdup(bounds->p, app_root), APR_HASH_KEY_STRING, most);
-    return most;
+    apr_hash_set(bounds->folders, folder->name, APR_HASH_KEY_STRING, folder);
+    return folder;
+}
+
+const ag_options_t *hp_bounds_find(hp_bounds_t *bounds, const ag_settings_t *settings, const char *app_root)
+{
+    apr_size_t len = strlen(app_root);
+    unsigned slot = ((unsigned)len * 33 + (unsigned char)app_root[len / 2]) * 33 + (len ? (unsigned char)app_root[len - 1] : 0);
+    folder_t *folder = bounds->recent[slot %= RECENT];
+
+    if (folder && strcmp(folder->name, app_root) == 0)
+        return folder->most;
+    folder = apr_hash_get(bounds->folders, app_root, (apr_ssize_t)len);
+    if (!folder) {
+        if (apr_hash_count(bounds->folders) >= FOLDERS_MAX)
+            hp_bounds_forget(bounds);
+        folder = look(bounds, settings, app_root);
+    }
+    bounds->recent[slot] = folder;
+    return folder->most;
 }
 
 const ag_options_row_t *hp_bounds_lower(ag_options_t *o, const ag_options_t *most)

@@ -1,4 +1,5 @@
 #include "helper/config.h"
+#include "helper/kind.h"
 #include <apr_strings.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ static void take(hp_config_kept_t *kept, const hp_config_t *config)
     kept->now.startup_file = apr_pstrdup(p, config->startup_file);
     kept->now.base_uri = apr_pstrdup(p, config->base_uri);
     kept->now.options = ag_options_unpack(p, packed, len);
+    kept->most = hp_kind_alone(config->kind) ? 1 : kept->now.options->max_instances;
     kept->now_pool = p;
     if (old)
         apr_pool_destroy(old);

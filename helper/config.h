@@ -20,6 +20,7 @@ typedef struct {
 /* As a group keeps it. */
 typedef struct {
     hp_config_t now; /* lives in now_pool, but for name and key */
+    int most;        /* processes at once; 0: any number */
     apr_pool_t *p, *now_pool;
     apr_uint64_t seen[HP_CONFIG_SEEN]; /* digests that came with this config_generation */
     int nseen;

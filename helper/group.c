@@ -1,7 +1,6 @@
 #include "helper/group.h"
 #include "apr-glue/log.h"
 #include "helper/attendants.h"
-#include "helper/kind.h"
 #include "helper/meter.h"
 #include "helper/msg.h"
 #include "helper/oob.h"
@@ -50,10 +49,9 @@ static const ag_options_t *options(const hp_group_t *group)
 static hp_policy_counts_t count(const hp_group_t *group)
 {
     hp_policy_counts_t c = {.max = (int)group->ctx->settings->max_instances_per_app, .failing = group->failures > 0};
-    int own = hp_kind_alone(group->kept.now.kind) ? 1 : options(group)->max_instances;
 
-    if (own > 0 && (c.max == 0 || own < c.max))
-        c.max = own;
+    if (group->kept.most > 0 && (c.max == 0 || group->kept.most < c.max))
+        c.max = group->kept.most;
     hp_room_count(group->room, &group->member, &c);
     return c;
 }
@@ -257,15 +255,17 @@ static void refuse_hopeless(hp_group_t *group, const hp_policy_counts_t *c)
 static void start_what_is_wanted(hp_group_t *group)
 {
     hp_policy_counts_t c = count(group);
-    int serving = c.ready + c.outdated;
+    int serving = c.ready + c.outdated, n;
 
     if (group->room->starved && (c.queued == 0 || serving + c.starting > 0))
         return; /* others have nothing at all */
     if (group->failures > 0 && c.starting + c.queued + serving == 0)
         return; /* what keeps failing is tried again when somebody asks for it */
-    for (int n = hp_policy_spawns(&c); n > 0; n--)
+    n = hp_policy_spawns(&c);
+    for (int i = 0; i < n; i++)
         start_process(group);
-    c = count(group);
+    if (n > 0)
+        c = count(group);
     hp_room_want(group->room, &group->member, hp_policy_want(&c));
     if (c.slots <= 0)
         group->room->wanting++;
@@ -278,7 +278,7 @@ static void advance(void *baton)
 
     if (hp_watch_pending(group->watch))
         return;
-    c = count(group);
+    c = count(group); /* each time that something may have changed: requests that wait come here often */
     if (!group->ctx->stopping)
         hp_oob_start(&group->member.fleet, &c, OOB_LIMIT);
     if (!quiet(group))
@@ -292,8 +292,10 @@ static void advance(void *baton)
         group->quiet.until = 0; /* there is no room for the new code yet */
     if (!quiet(group))
         serve_queue(group); /* also those who waited for a process that was sent away just now */
+    if (!group->prestart)
+        return;
     c = count(group);
-    if (group->prestart && c.outdated + c.starting == 0) { /* they find the new code, or bring it */
+    if (c.outdated + c.starting == 0) { /* they find the new code, or bring it */
         hp_chan_tell(group->ctx->watchdog, HP_MSG_PRESTART);
         group->prestart = 0;
     }

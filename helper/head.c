@@ -23,11 +23,14 @@ static int uid(const char *text, uint32_t *puid)
     return 1;
 }
 
+/* For names that are like ours, a "!" and a letter, and for values behind them: so there are as many bytes, and no call is needed. */
+#define IS(text, control) (memcmp(text, control, sizeof control) == 0)
+
 /* 0 if the value makes no sense. */
 static int control(hp_head_t *head, const char *name, const char *value, apr_int64_t *penv_at)
 {
     static const struct {
-        const char *name;
+        char name[sizeof AG_LINK_GROUP];
         apr_size_t offset;
     } strings[] = {{AG_LINK_GROUP, offsetof(hp_head_t, group)},       {AG_LINK_APP_ROOT, offsetof(hp_head_t, app_root)},
                    {AG_LINK_KIND, offsetof(hp_head_t, kind)},         {AG_LINK_STARTUP, offsetof(hp_head_t, startup)},
@@ -35,22 +38,22 @@ static int control(hp_head_t *head, const char *name, const char *value, apr_int
                    {AG_LINK_OPTIONS, offsetof(hp_head_t, options)}};
 
     for (apr_size_t i = 0; i < AG_LEN(strings); i++) {
-        if (strcmp(name, strings[i].name) == 0) {
+        if (IS(name, strings[i].name)) {
             memcpy((char *)head + strings[i].offset, &value, sizeof value);
             return 1;
         }
     }
-    if (strcmp(name, AG_LINK_CHUNKED) == 0)
+    if (IS(name, AG_LINK_CHUNKED))
         head->chunked = 1;
-    else if (strcmp(name, AG_LINK_UPGRADE) == 0)
+    else if (IS(name, AG_LINK_UPGRADE))
         head->upgrade = 1;
-    else if (strcmp(name, AG_LINK_EXPECT) == 0)
+    else if (IS(name, AG_LINK_EXPECT))
         head->expects = 1;
-    else if (strcmp(name, AG_LINK_INTERIM) == 0)
+    else if (IS(name, AG_LINK_INTERIM))
         head->interim = 1;
-    else if (strcmp(name, AG_LINK_ENV_AT) == 0)
+    else if (IS(name, AG_LINK_ENV_AT))
         return number(value, penv_at);
-    else if (strcmp(name, AG_LINK_AUTHOR) == 0)
+    else if (IS(name, AG_LINK_AUTHOR))
         return uid(value, &head->author);
     return 1; /* a later version's */
 }

@@ -13,6 +13,15 @@
 #define GROUPS_MAX  10000 /* applications: more than any host has, fewer than could hurt the core */
 #define LOOK        (apr_time_from_sec(1) / 2) /* between looks at all applications */
 #define OPTIONS_MAX 1024 /* variants known at a time; more are asked for again */
+#define RECENT      64
+
+/* An application that a request was for, and how that was said but for what its key tells. */
+typedef struct {
+    hp_group_t *group; /* NULL: none */
+    const char *key;
+    apr_uint64_t digest;
+    uint32_t author;
+} recent_t;
 
 struct hp_pool_t {
     hp_room_t room;
@@ -26,6 +35,7 @@ struct hp_pool_t {
     hp_bounds_t *bounds;
     ag_log_rate_t exceeded; /* of lines about those who ask for more */
     ag_loop_timer_t *look;
+    recent_t recent[RECENT]; /* by digest */
 };
 
 /* Hosts with thousands of applications, most of them never visited again, must not come to the limit. */
@@ -33,6 +43,7 @@ static void forget_group(hp_pool_t *pool, hp_group_t *group)
 {
     hp_group_facts_t facts;
 
+    memset(pool->recent, 0, sizeof pool->recent);
     hp_group_facts(group, &facts);
     apr_hash_set(pool->by_cookie, hp_group_cookie(group), sizeof(uint64_t), NULL);
     apr_hash_set(pool->groups, facts.key, APR_HASH_KEY_STRING, NULL);
@@ -195,10 +206,43 @@ static hp_group_t *make_group(hp_pool_t *pool, const hp_config_t *config)
     return group;
 }
 
+/* The group, if a request that said the same has just found it: its key, which is dear to make and to look up, is compared instead. */
+static hp_group_t *recent(const hp_pool_t *pool, const hp_config_t *config)
+{
+    const recent_t *slot = &pool->recent[config->digest % RECENT];
+    apr_size_t name_len, root_len;
+    const char *root;
+
+    if (!slot->group || slot->digest != config->digest || slot->author != config->author)
+        return NULL;
+    name_len = strlen(config->name);
+    root_len = strlen(config->app_root);
+    if (strncmp(slot->key, config->name, name_len) != 0 || slot->key[name_len] != '\n')
+        return NULL;
+    root = slot->key + name_len + 1;
+    if (strncmp(root, config->app_root, root_len) != 0 || root[root_len] != '\n' || strchr(root + root_len + 1, '\n'))
+        return NULL;
+    return slot->group;
+}
+
+static void note_recent(hp_pool_t *pool, const hp_config_t *config, hp_group_t *group)
+{
+    hp_group_facts_t facts;
+
+    hp_group_facts(group, &facts);
+    if (config->digest)
+        pool->recent[config->digest % RECENT] = (recent_t){group, facts.key, config->digest, config->author};
+}
+
 hp_group_t *hp_pool_group(hp_pool_t *pool, hp_config_t *config)
 {
     hp_group_t *group;
 
+    group = recent(pool, config);
+    if (group) {
+        hp_group_configure(group, config);
+        return group;
+    }
     apr_pool_clear(pool->ptemp);
     config->key = key_of(pool, config, pool->ptemp);
     group = apr_hash_get(pool->groups, config->key, APR_HASH_KEY_STRING);
@@ -208,6 +252,7 @@ hp_group_t *hp_pool_group(hp_pool_t *pool, hp_config_t *config)
     }
     if (!group)
         return make_group(pool, config);
+    note_recent(pool, config, group);
     hp_group_configure(group, config);
     return group;
 }
@@ -340,6 +385,7 @@ void hp_pool_each(hp_pool_t *pool, void (*visit)(hp_group_t *group, void *baton)
 
 void hp_pool_settings_changed(hp_pool_t *pool)
 {
+    memset(pool->recent, 0, sizeof pool->recent); /* which names may join folders may have changed */
     hp_bounds_forget(pool->bounds);
     forget_options(pool); /* some of them have been lowered to bounds that are others now */
     hp_room_limit(&pool->room, (int)pool->ctx->settings->max_pool_size);
