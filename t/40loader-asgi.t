@@ -150,6 +150,7 @@ is_answer($r, 200, 'fine', 'length', 'headers of every good kind');
 like $r->{head}, qr/^x-a: caf\xe9\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 4\r$/m, '... keep order, letters and bytes; those of one hop are dropped';
 is_answer(ask('/headers?none'), 200, 'fine', 'length', 'no headers at all');
 is_answer(ask("/big?$_"), 200, 'x' x $_, 'length', "a body of $_ bytes") for 0, 1, 32767, 32769, 1_000_000, 20_000_000;
+is_ahead('/big?1000000', 'the system takes much of it before anybody reads');
 is_answer(ask('/declared?4,ab,cd'), 200, 'abcd', 'length', 'a declared length that is right');
 is_answer(ask('/declared?3,ab,cd,ef'), 200, 'abc', 'length', 'too much is cut');
 ok wait_log($app, qr/longer than its Content-Length of 3: cut/), '... and logged';

@@ -98,6 +98,7 @@ is_answer(ask('/write'), 200, 'written and returned', 'chunked', 'write()');
 is_answer(ask('/closing'), 200, 'ab', 'chunked', 'an iterable of unknown length is chunked');
 is_answer(ask('/replaced'), 503, 'replaced', 'length', 'exc_info before the first block replaces the head');
 for my $size (32767, 32769, 1000001, 1000000) { is_answer(ask("/big?$size"), 200, 'x' x $size, 'length', "a body of $size bytes") }
+is_ahead('/big?1000000', 'the system takes much of it before anybody reads');
 $r = ask('/good_headers');
 is_answer($r, 200, 'fine', 'length', 'headers of every good kind');
 is $r->{reason}, 'Fine by me', 'a reason of its own';

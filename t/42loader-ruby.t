@@ -98,6 +98,7 @@ sub usual {
     is_answer(ask('/closing'), 200, 'ab', 'chunked', "$rack: each is chunked");
     is_answer(ask('/nothing'), 200, '', 'length', "$rack: each without a block");
     for my $size (32767, 1000001) { is_answer(ask("/big?$size"), 200, 'x' x $size, 'length', "$rack: a body of $size bytes") }
+    is_ahead('/big?1000000', "$rack: the system takes much of it before anybody reads");
     $r = ask('/good_headers');
     is_answer($r, 200, 'fine', 'length', "$rack: headers of every good kind");
     is $r->{head}, "HTTP/1.1 200 \r\nx-one: a\r\nx-many: b\r\nx-many: c\r\nset-cookie: d=1\r\nset-cookie: e=2\r\nx-tab: a\tb\r\nx-empty: \r\nx-number: 5\r\n"

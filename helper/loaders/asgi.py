@@ -886,6 +886,7 @@ class Server:
                 return
             sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
             sock.settimeout(0)
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, loader.SEND_BUFFER)
             self.connections[fd] = Connection(self, fd, sock)
 
     def accept_again(self):

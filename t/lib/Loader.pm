@@ -20,7 +20,7 @@ use Time::HiRes qw(time);
 
 our ($app, $link);      # what ask() talks to
 our @EXPORT = qw($app $link $top launch say_to parameters start wait_log drain forget wait_exit stop link_to pairs put answer closed ask
-    is_answer fifo let_go alive eventually app_with forked);
+    is_answer is_ahead fifo let_go alive eventually app_with forked);
 our $top = abs_path(tempdir(CLEANUP => 1));
 my ($interpreter, $loader, $default_root, $startup);
 my $limit = 20;
@@ -225,6 +225,17 @@ sub let_go {
 
 sub alive { my ($pid) = @_; open my $fh, '<', "/proc/$pid/stat" or return 0; return <$fh> =~ /\) [^ZX]/ ? 1 : 0 }
 sub eventually(&) { my $end = time + $limit; until ($_[0]->()) { return 0 if time > $end; select undef, undef, undef, 0.01 } return 1 }
+
+# What an application has written of a large body when nobody reads, on a new link.
+sub is_ahead {
+    my ($path, $name) = @_;
+    my ($link, $there) = (link_to($app), 0);
+    put($link, pairs($path));
+    my $enough = eventually { my $n = pack 'i', 0; ioctl $link, 0x541b, $n; ($there = unpack 'i', $n) > 300_000 }; # FIONREAD
+    ok $enough, $name or diag "only $there bytes wait";
+    my $r = answer($link);
+    ok $r->{whole}, '... and it goes on when it is read';
+}
 
 sub app_with {
     my ($source, $name) = @_;
