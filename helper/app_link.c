@@ -109,6 +109,7 @@ static int quiet(const hp_app_link_t *link)
 
 apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_loop_io_cb_t cb, void *baton)
 {
+    static const int send_buffer = 208 * 1024;
     hp_app_link_t *link;
     int fd = -1;
     apr_status_t rv;
@@ -126,6 +127,7 @@ apr_status_t hp_app_link_get(hp_app_link_t **plink, hp_process_t *process, ag_lo
         if (!link)
             ag_memory_out();
         link->process = process;
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
         link->fd = fd;
         link->tcp = strncmp(process->handshake.address, "tcp:", 4) == 0;
         link->io = ag_loop_io_create(process->ctx->loop, fd, AG_LOOP_READ, on_link, link);

@@ -1,11 +1,10 @@
 #include "helper/bulk.h"
+#include "apr-glue/pipe.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #define PIPE_SIZE (512 * 1024) /* more than a socket holds; what counts is the number of places, one for every 4 KiB of it */
@@ -19,13 +18,6 @@ struct hp_bulk_t {
     int nwide;
     int narrow; /* what a socket holds otherwise; 0: nobody has asked */
 };
-
-int hp_bulk_suits(const char *release)
-{
-    int major, minor;
-
-    return sscanf(release, "%d.%d", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 5));
-}
 
 static int open_pipe(hp_bulk_t *bulk)
 {
@@ -41,9 +33,8 @@ static int open_pipe(hp_bulk_t *bulk)
 hp_bulk_t *hp_bulk_create(apr_pool_t *p)
 {
     hp_bulk_t *bulk = apr_pcalloc(p, sizeof *bulk);
-    struct utsname kernel;
 
-    return uname(&kernel) == 0 && hp_bulk_suits(kernel.release) && open_pipe(bulk) ? bulk : NULL;
+    return ag_pipe_suits(NULL) && open_pipe(bulk) ? bulk : NULL;
 }
 
 int hp_bulk_widen(hp_bulk_t *bulk, int to, int wide)

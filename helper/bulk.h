@@ -9,10 +9,6 @@ typedef struct hp_bulk_t hp_bulk_t;
 
 /* NULL where copying is as good, or there is no descriptor left. */
 hp_bulk_t *hp_bulk_create(apr_pool_t *p);
-/* 1 if a kernel of that release (uname(2)) moves pages from socket to socket many at a time: Linux 6.5 does, with MSG_SPLICE_PAGES; those before it
- * wake the reader for each single one. */
-int hp_bulk_suits(const char *release);
-
 /* Lets the socket `to` hold twice as much as others, which saves both sides half of the wake-ups, or (`wide` 0) no more than they do; 1 if it does
  * now. Only so many are wide at once, since slow readers may leave all of that in the kernel. */
 int hp_bulk_widen(hp_bulk_t *bulk, int to, int wide);

@@ -517,19 +517,12 @@ static void on_end(hp_conn_t *conn)
     watch(conn);
 }
 
-/* Large bodies are read to where they stay. 0: none is there to be read, or it is to be read as anything else. */
-static int read_body(hp_conn_t *conn)
+/* Large bodies are taken to where they stay. 0: none is there, or it is to be read as anything else. */
+static int draw_body(hp_conn_t *conn)
 {
-    struct iovec iov[HP_SPOOL_ROOMS];
-    int places = 0;
-    ssize_t n;
-
-    if (conn->phase == REQUEST && conn->request && conn->want_body && conn->in_len == 0 && conn->handler->room)
-        places = conn->handler->room(conn->request, iov);
-    n = places > 0 ? readv(conn->fd, iov, places) : -1;
-    if (n <= 0)
+    if (conn->phase != REQUEST || !conn->request || !conn->want_body || conn->in_len > 0 || !conn->handler->draw ||
+        !conn->handler->draw(conn->request, conn->fd))
         return 0;
-    conn->handler->took(conn->request, (apr_size_t)n);
     watch(conn);
     return 1;
 }
@@ -541,7 +534,7 @@ static void on_ready(void *baton, int events)
 
     if (events & AG_LOOP_WRITE)
         flush(conn);
-    if (!(events & AG_LOOP_READ) || conn->broken || conn->peer_ended || read_body(conn))
+    if (!(events & AG_LOOP_READ) || conn->broken || conn->peer_ended || draw_body(conn))
         return;
     n = recv(conn->fd, conn->server->ctx->scratch, HP_CONTEXT_SCRATCH, 0);
     if (n > 0)

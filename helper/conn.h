@@ -24,10 +24,8 @@ typedef struct {
     void *(*begin)(void *baton, hp_conn_t *conn, hp_conn_begin_t *in);
     /* More of the body; how much of it was the request's. */
     apr_size_t (*body)(void *request, const char *data, apr_size_t len);
-    /* Where the next bytes of the body may be put directly, as hp_spool_room; NULL, or 0: they come through `body`. */
-    int (*room)(void *request, struct iovec *iov);
-    /* That many have been put there. */
-    void (*took)(void *request, apr_size_t len);
+    /* Takes what has come of the body from the link's descriptor itself. NULL, or 0: it did not, and it comes through `body`. */
+    int (*draw)(void *request, int fd);
     /* The other side has ended its sending. 0: nobody waits for the response, close. */
     int (*client_left)(void *request);
     /* The link is gone; the request must not touch it any more. */

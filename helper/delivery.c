@@ -101,7 +101,7 @@ static void on_drained(void *request)
     (void)request;
 }
 
-static const hp_conn_handler_t handler = {NULL, on_body, NULL, NULL, on_client_left, on_orphan, on_drained};
+static const hp_conn_handler_t handler = {NULL, on_body, NULL, on_client_left, on_orphan, on_drained};
 
 static void on_done(hp_courier_ask_t *ask, char answer, int fd)
 {

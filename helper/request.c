@@ -150,15 +150,12 @@ static apr_size_t on_body(void *request, const char *data, apr_size_t len)
     return used;
 }
 
-static int on_room(void *request, struct iovec *iov)
+static int on_draw(void *request, int fd)
 {
-    return hp_upload_room(request, iov);
-}
-
-static void on_took(void *request, apr_size_t len)
-{
-    hp_upload_took(request, len);
+    if (hp_upload_draw(request, fd) == 0)
+        return 0;
     go_on(request);
+    return 1;
 }
 
 /* An event loop is told of clients that leave: it is no longer busy for them, and waits for this where it sends events. */
@@ -316,4 +313,4 @@ static void *on_begin(void *baton, hp_conn_t *conn, hp_conn_begin_t *in)
     return start(r, in) ? r : NULL;
 }
 
-const hp_conn_handler_t hp_request_handler = {on_begin, on_body, on_room, on_took, on_client_left, on_orphan, on_drained};
+const hp_conn_handler_t hp_request_handler = {on_begin, on_body, on_draw, on_client_left, on_orphan, on_drained};

@@ -1,5 +1,6 @@
 #include "helper/spool.h"
 #include "apr-glue/memory.h"
+#include "apr-glue/pipe.h"
 #include <apr_strings.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +18,16 @@
 #define PROMISES_MAX (HP_SPOOL_BUDGET * 3 / 4)
 #define SHARE_LEAST  (16 * 1024)
 #define SEND_AT_ONCE 16                /* blocks */
+#define ROOMS        3                 /* blocks that are filled at once */
+#define PIPE         (1024 * 1024)     /* what a user's pipe may hold, by the kernel's default */
+#define PIPES_MAX    32                /* half of what the kernel has for one user, by default */
+#define PIPE_WORTH   (128 * 1024)      /* fewer bytes are copied for less than it takes to open a pipe */
 
 struct hp_spool_block_t {
     hp_spool_block_t *next;
     apr_size_t start, end;
     apr_size_t touched; /* highest `end` so far: the pages that it has */
+    ag_pipe_t *pipe;    /* that holds what it stands for; NULL: `data` does */
     char data[];
 };
 
@@ -92,6 +98,7 @@ static hp_spool_block_t *map_block(int whole)
     if (block == MAP_FAILED)
         ag_memory_out();
     block->touched = whole ? ROOM : 0;
+    block->pipe = NULL;
     return block;
 }
 
@@ -106,6 +113,18 @@ void hp_spool_store_rest(hp_spool_store_t *store)
     store->unused = store->nspare;
 }
 
+static void append(hp_spool_t *s, hp_spool_block_t *block)
+{
+    block->next = NULL;
+    if (!s->first && !s->memory_only)
+        TAILQ_INSERT_TAIL(&s->store->moving, s, entry);
+    if (s->last)
+        s->last->next = block;
+    else
+        s->first = block;
+    s->last = block;
+}
+
 static void add_block(hp_spool_t *s)
 {
     hp_spool_block_t *block = s->store->spare;
@@ -117,16 +136,38 @@ static void add_block(hp_spool_t *s)
     } else {
         block = map_block(s->first != NULL); /* most of what waits is short */
     }
-    block->next = NULL;
     block->start = block->end = 0;
     s->store->used += (apr_off_t)block->touched;
-    if (!s->first && !s->memory_only)
-        TAILQ_INSERT_TAIL(&s->store->moving, s, entry);
-    if (s->last)
-        s->last->next = block;
-    else
-        s->first = block;
-    s->last = block;
+    append(s, block);
+}
+
+static hp_spool_block_t *make_pipe(hp_spool_store_t *store)
+{
+    hp_spool_block_t *block;
+    ag_pipe_t pipe;
+
+    if (store->pipeless || store->npipes >= PIPES_MAX || ag_pipe_open(&pipe, PIPE) != APR_SUCCESS)
+        return NULL;
+    block = calloc(1, sizeof *block + sizeof pipe);
+    if (!block)
+        ag_memory_out();
+    block->pipe = memcpy(block + 1, &pipe, sizeof pipe);
+    store->npipes++;
+    return block;
+}
+
+static void free_block(hp_spool_store_t *store, hp_spool_block_t *block)
+{
+    store->used -= (apr_off_t)block->touched;
+    if (block->pipe) {
+        ag_pipe_close(block->pipe);
+        store->npipes--;
+        free(block);
+    } else if (store->nspare < SPARE_MAX) {
+        rest_block(store, block);
+    } else {
+        munmap(block, BLOCK);
+    }
 }
 
 static void drop_block(hp_spool_t *s)
@@ -139,11 +180,7 @@ static void drop_block(hp_spool_t *s)
         if (!s->memory_only)
             TAILQ_REMOVE(&s->store->moving, s, entry);
     }
-    s->store->used -= (apr_off_t)block->touched;
-    if (s->store->nspare < SPARE_MAX)
-        rest_block(s->store, block);
-    else
-        munmap(block, BLOCK);
+    free_block(s->store, block);
 }
 
 static void drop_blocks(hp_spool_t *s)
@@ -153,27 +190,78 @@ static void drop_blocks(hp_spool_t *s)
     s->len = 0;
 }
 
+static void count(hp_spool_store_t *store, hp_spool_block_t *block, apr_size_t touched)
+{
+    store->used += (apr_off_t)touched - (apr_off_t)block->touched;
+    block->touched = touched;
+}
+
+/* Bytes that the last block can take. */
+static apr_size_t room(const hp_spool_t *s)
+{
+    return s->last && !s->last->pipe ? ROOM - s->last->end : 0;
+}
+
+static void extend(hp_spool_t *s, apr_size_t n)
+{
+    hp_spool_block_t *b = s->last;
+
+    b->end += n;
+    if (b->end > b->touched)
+        count(s->store, b, b->end);
+}
+
 /* `data` is NULL where they are in place already. */
 static void put_memory(hp_spool_t *s, const char *data, apr_size_t len)
 {
     s->len += (apr_off_t)len;
     while (len > 0) {
-        hp_spool_block_t *b;
         apr_size_t n;
-        if (!s->last || s->last->end == ROOM)
+        if (room(s) == 0)
             add_block(s);
-        b = s->last;
-        n = ROOM - b->end < len ? ROOM - b->end : len;
+        n = room(s) < len ? room(s) : len;
         if (data) {
-            memcpy(b->data + b->end, data, n);
+            memcpy(s->last->data + s->last->end, data, n);
             data += n;
         }
-        b->end += n;
-        if (b->end > b->touched) {
-            s->store->used += (apr_off_t)(b->end - b->touched);
-            b->touched = b->end;
-        }
+        extend(s, n);
         len -= n;
+    }
+}
+
+/* Makes memory of what is in a pipe: as much as `block` says, so reading never waits. */
+static void empty_pipe(hp_spool_t *s, const hp_spool_block_t *block)
+{
+    apr_size_t left = block->end - block->start;
+
+    while (left > 0) {
+        ssize_t n;
+        if (room(s) == 0)
+            add_block(s);
+        n = read(block->pipe->out, s->last->data + s->last->end, room(s) < left ? room(s) : left);
+        if (n <= 0)
+            abort(); /* can't be: the pipe is ours alone */
+        extend(s, (apr_size_t)n);
+        left -= (apr_size_t)n;
+    }
+}
+
+/* What is to go to the disk must still be here if that has no room. */
+static void empty_pipes(hp_spool_t *s)
+{
+    hp_spool_block_t *next, *b = s->first;
+
+    if (b && !s->memory_only)
+        TAILQ_REMOVE(&s->store->moving, s, entry);
+    s->first = s->last = NULL;
+    for (; b; b = next) {
+        next = b->next;
+        if (!b->pipe) {
+            append(s, b);
+            continue;
+        }
+        empty_pipe(s, b);
+        free_block(s->store, b);
     }
 }
 
@@ -228,6 +316,7 @@ static apr_status_t put_file(hp_spool_t *s, const char *data, apr_size_t len)
     off_t at = s->write_at;
     apr_status_t rv = s->fd < 0 ? open_file(s) : APR_SUCCESS;
 
+    empty_pipes(s);
     for (const hp_spool_block_t *b = s->first; b && rv == APR_SUCCESS; b = b->next)
         rv = write_at(s->fd, b->data + b->start, b->end - b->start, &at);
     if (rv == APR_SUCCESS)
@@ -273,35 +362,74 @@ apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len)
     return APR_SUCCESS;
 }
 
-/* The end of the last block, and blocks at rest, which are the next to be added. */
-int hp_spool_room(hp_spool_t *s, apr_int64_t len, struct iovec iov[HP_SPOOL_ROOMS])
+/* Reads to the end of the last block, and to blocks at rest, which are the next to be added. */
+static apr_size_t draw_memory(hp_spool_t *s, int fd, apr_size_t len)
 {
-    apr_off_t limit = limit_of(s) - s->len;
-    apr_size_t left = (apr_size_t)(len < limit ? len : limit);
+    struct iovec iov[ROOMS];
     hp_spool_block_t *next;
+    ssize_t got;
     int n = 0;
 
-    if (s->full || s->write_at > s->read_at || len <= 0 || limit <= 0)
-        return 0;
-    if (s->last && s->last->end < ROOM)
-        iov[n++] = (struct iovec){s->last->data + s->last->end, ROOM - s->last->end};
-    while (s->store->nspare < HP_SPOOL_ROOMS)
+    if (room(s) > 0)
+        iov[n++] = (struct iovec){s->last->data + s->last->end, room(s)};
+    while (s->store->nspare < ROOMS)
         rest_block(s->store, map_block(1));
-    for (next = s->store->spare; n < HP_SPOOL_ROOMS; next = next->next)
+    for (next = s->store->spare; n < ROOMS; next = next->next)
         iov[n++] = (struct iovec){next->data, ROOM};
     for (int i = 0; i < n; i++) {
-        if (iov[i].iov_len > left)
-            iov[i].iov_len = left;
-        left -= iov[i].iov_len;
+        if (iov[i].iov_len > len)
+            iov[i].iov_len = len;
+        len -= iov[i].iov_len;
     }
+    got = readv(fd, iov, n);
+    if (got <= 0)
+        return 0;
+    put_memory(s, NULL, (apr_size_t)got);
+    return (apr_size_t)got;
+}
+
+/* A pipe has room for so many pieces of memory, whatever is in each. One that is full of small ones may hold pages that are nearly empty, so it
+ * counts with all that it could hold. */
+static apr_size_t draw_pipe(hp_spool_t *s, int fd, apr_size_t len)
+{
+    hp_spool_block_t *b = s->last;
+    int fresh = !b || !b->pipe || (b->touched == PIPE && b->end > PIPE / 4);
+    apr_size_t n;
+
+    if (fresh)
+        b = len >= PIPE_WORTH ? make_pipe(s->store) : NULL;
+    if (!b || b->touched == PIPE)
+        return 0;
+    n = ag_pipe_fill(b->pipe, fd, len);
+    if (n == 0 && fresh) {
+        s->store->pipeless = 1;
+        free_block(s->store, b);
+        return 0;
+    }
+    if (fresh)
+        append(s, b);
+    b->end += n;
+    s->len += (apr_off_t)n;
+    count(s->store, b, n > 0 && b->end < PIPE ? b->end : PIPE);
     return n;
 }
 
-void hp_spool_took(hp_spool_t *s, apr_size_t len)
+apr_size_t hp_spool_draw(hp_spool_t *s, int fd, apr_int64_t len)
 {
-    put_memory(s, NULL, len);
-    moved(s);
-    economise(s->store);
+    apr_off_t limit = limit_of(s) - s->len;
+    apr_size_t left = (apr_size_t)(len < limit ? len : limit), n = 0;
+
+    if (s->full || s->write_at > s->read_at || len <= 0 || limit <= 0)
+        return 0;
+    if (left >= AG_PIPE_LEAST && ag_pipe_waiting(fd) >= AG_PIPE_LEAST)
+        n = draw_pipe(s, fd, left);
+    if (n == 0)
+        n = draw_memory(s, fd, left);
+    if (n > 0) {
+        moved(s);
+        economise(s->store);
+    }
+    return n;
 }
 
 void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t why)
@@ -311,39 +439,61 @@ void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t
     put_memory(s, data, len);
 }
 
+/* `n` bytes of the first blocks are gone. */
+static void sent(hp_spool_t *s, apr_size_t n, apr_off_t *pleft)
+{
+    s->len -= (apr_off_t)n;
+    *pleft -= (apr_off_t)n;
+    while (n > 0) {
+        hp_spool_block_t *b = s->first;
+        assert(b);
+        apr_size_t took = b->end - b->start < n ? b->end - b->start : n;
+        b->start += took;
+        n -= took;
+        if (b->start == b->end)
+            drop_block(s);
+    }
+    moved(s);
+}
+
+static apr_status_t send_pipe(hp_spool_t *s, int fd, apr_off_t *pleft)
+{
+    apr_size_t n;
+    apr_status_t rv = ag_pipe_send(s->first->pipe, fd, *pleft < s->len ? (apr_size_t)*pleft : (apr_size_t)s->len, &n);
+
+    sent(s, n, pleft);
+    return rv;
+}
+
+static apr_status_t send_blocks(hp_spool_t *s, int fd, apr_off_t *pleft)
+{
+    apr_size_t most = *pleft < s->len ? (apr_size_t)*pleft : (apr_size_t)s->len;
+    struct iovec iov[SEND_AT_ONCE];
+    struct msghdr msg = {.msg_iov = iov};
+    apr_size_t left = most;
+    ssize_t n;
+
+    for (hp_spool_block_t *b = s->first; left > 0 && !b->pipe && msg.msg_iovlen < SEND_AT_ONCE; b = b->next) {
+        apr_size_t len = b->end - b->start < left ? b->end - b->start : left;
+        iov[msg.msg_iovlen++] = (struct iovec){b->data + b->start, len};
+        left -= len;
+    }
+    n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+    if (n < 0)
+        return errno;
+    sent(s, (apr_size_t)n, pleft);
+    return (apr_size_t)n < most - left ? APR_EAGAIN : APR_SUCCESS; /* as the next try would say */
+}
+
 static apr_status_t send_memory(hp_spool_t *s, int fd, apr_off_t *pleft)
 {
-    while (s->len > 0 && *pleft > 0) {
-        apr_size_t most = *pleft < s->len ? (apr_size_t)*pleft : (apr_size_t)s->len;
-        struct iovec iov[SEND_AT_ONCE];
-        struct msghdr msg = {.msg_iov = iov};
-        apr_size_t left = most, sent;
-        ssize_t n;
-        for (hp_spool_block_t *b = s->first; left > 0 && msg.msg_iovlen < SEND_AT_ONCE; b = b->next) {
-            apr_size_t len = b->end - b->start < left ? b->end - b->start : left;
-            iov[msg.msg_iovlen++] = (struct iovec){b->data + b->start, len};
-            left -= len;
-        }
-        n = sendmsg(fd, &msg, MSG_NOSIGNAL);
-        if (n < 0)
-            return errno;
-        sent = (apr_size_t)n;
-        s->len -= n;
-        *pleft -= n;
-        while (n > 0) {
-            hp_spool_block_t *b = s->first;
-            assert(b);
-            apr_size_t took = b->end - b->start < (apr_size_t)n ? b->end - b->start : (apr_size_t)n;
-            b->start += took;
-            n -= (ssize_t)took;
-            if (b->start == b->end)
-                drop_block(s);
-        }
-        moved(s);
-        if (sent < most - left)
-            return APR_EAGAIN; /* as the next try would say */
+    apr_status_t rv = APR_SUCCESS;
+
+    while (s->len > 0 && *pleft > 0 && rv == APR_SUCCESS) {
+        assert(s->first);
+        rv = s->first->pipe ? send_pipe(s, fd, pleft) : send_blocks(s, fd, pleft);
     }
-    return APR_SUCCESS;
+    return rv;
 }
 
 static apr_status_t send_file(hp_spool_t *s, int fd, apr_off_t *pleft)

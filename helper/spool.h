@@ -5,12 +5,9 @@
 
 #include "apr-glue/base.h"
 #include <sys/queue.h>
-#include <sys/uio.h>
 
 #define HP_SPOOL_MEMORY (128 * 1024)       /* what any spool may hold in memory */
 #define HP_SPOOL_BUDGET (32 * 1024 * 1024) /* what all of a process may hold together */
-
-#define HP_SPOOL_ROOMS  3                  /* elements of hp_spool_room */
 
 typedef struct hp_spool_block_t hp_spool_block_t;
 typedef struct hp_spool_t hp_spool_t;
@@ -24,6 +21,7 @@ typedef struct {
     TAILQ_HEAD(, hp_spool_t) moving; /* those with blocks that may go to disk; the first has stood still for longest */
     hp_spool_block_t *spare;
     int nspare, unused; /* unused: since hp_spool_store_rest */
+    int npipes, pipeless; /* pipeless: the kernel does not move bytes from sockets to pipes */
 } hp_spool_store_t;
 
 struct hp_spool_t {
@@ -53,11 +51,9 @@ apr_off_t hp_spool_share(const hp_spool_store_t *store);
 /* Appends. When all together hold more than they may in memory, those that have stood still for longest go to disk. An error is the disk's
  * (ENOSPC, ...); nothing was taken then. */
 apr_status_t hp_spool_put(hp_spool_t *s, const void *data, apr_size_t len) AG_MUST_CHECK;
-/* Memory in which `len` bytes that are about to come may be put directly: the number of elements, whose lengths add up to no more than that. 0:
- * they should go through hp_spool_put. Valid until the next call for any spool of the store. */
-int hp_spool_room(hp_spool_t *s, apr_int64_t len, struct iovec iov[HP_SPOOL_ROOMS]) AG_MUST_CHECK;
-/* So many have been put there. */
-void hp_spool_took(hp_spool_t *s, apr_size_t len);
+/* Takes up to `len` bytes of those that have come to the non-blocking socket `fd`, directly to where they stay: the kernel keeps them where it can.
+ * 0: they should go through hp_spool_put, or there are none. */
+apr_size_t hp_spool_draw(hp_spool_t *s, int fd, apr_int64_t len) AG_MUST_CHECK;
 /* Appends in memory, whatever the limit, what hp_spool_put has just refused with the error `why`. Nothing more goes to the disk until all of it
  * has been sent. */
 void hp_spool_hold(hp_spool_t *s, const void *data, apr_size_t len, apr_status_t why);

@@ -55,19 +55,17 @@ apr_status_t hp_upload_take(hp_exchange_t *r, const char *data, apr_size_t len, 
     return r->framed && r->body_over ? hp_spool_put(&r->up, "0\r\n\r\n", 5) : APR_SUCCESS;
 }
 
-int hp_upload_room(hp_exchange_t *r, struct iovec *iov)
+apr_size_t hp_upload_draw(hp_exchange_t *r, int fd)
 {
+    apr_size_t len;
+
     if (r->state != HP_EXCHANGE_RECEIVING || r->chunked || !r->buffered)
         return 0;
-    return hp_spool_room(&r->up, r->body_left, iov);
-}
-
-void hp_upload_took(hp_exchange_t *r, apr_size_t len)
-{
-    hp_spool_took(&r->up, len);
+    len = hp_spool_draw(&r->up, fd, r->body_left);
     r->body_left -= (apr_int64_t)len;
     r->body_total += (apr_int64_t)len;
     r->body_over = r->body_left == 0;
+    return len;
 }
 
 apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused)

@@ -6,9 +6,8 @@
 
 /* Takes body bytes off the link, *pused of them. Otherwise APR_EGENERAL, not framed as it should be, or the disk's error. */
 apr_status_t hp_upload_take(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused) AG_MUST_CHECK;
-/* Where the next bytes may be put, as hp_spool_room, and that they have been put there: of a body that is kept, and whose length is known. */
-int hp_upload_room(hp_exchange_t *r, struct iovec *iov) AG_MUST_CHECK;
-void hp_upload_took(hp_exchange_t *r, apr_size_t len);
+/* The same directly from the link's descriptor, of a body that is kept, and whose length is known: how many bytes. 0: not so. */
+apr_size_t hp_upload_draw(hp_exchange_t *r, int fd) AG_MUST_CHECK;
 /* The same for what came together with the head: if it is all of the body, it is sent from where it lies. */
 apr_status_t hp_upload_first(hp_exchange_t *r, const char *data, apr_size_t len, apr_size_t *pused) AG_MUST_CHECK;
 /* Ends an exchange whose body could not be taken for this reason. */

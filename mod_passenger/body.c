@@ -2,7 +2,6 @@
 
 #include "apr-glue/chunk.h"
 #include "mod_passenger/calm.h"
-#include "mod_passenger/gulp.h"
 
 #include <http_core.h>
 #include <http_protocol.h>
@@ -11,6 +10,7 @@
 
 #define GATHER     (64 * 1024)
 #define REST_SMALL (256 * 1024)
+#define PIPE_WORTH (128 * 1024) /* fewer bytes are copied for less than it takes to open a pipe */
 #define PIECES     (MP_BODY_VEC - 4) /* chunk framing needs some of the elements */
 
 static int take_bucket(mp_body_t *body, apr_bucket *b)
@@ -21,6 +21,11 @@ static int take_bucket(mp_body_t *body, apr_bucket *b)
     if (APR_BUCKET_IS_EOS(b))
         body->ended = 1;
     if (APR_BUCKET_IS_METADATA(b)) {
+        apr_bucket_delete(b);
+        return APR_SUCCESS;
+    }
+    if (mp_gulp_is_in_pipe(b)) {
+        body->taken += (apr_off_t) b->length;
         apr_bucket_delete(b);
         return APR_SUCCESS;
     }
@@ -53,14 +58,45 @@ static apr_status_t join(mp_body_t *body)
     return rv;
 }
 
+static apr_status_t close_pipe(void *body)
+{
+    ag_pipe_close(&((mp_body_t *) body)->pipe);
+    return APR_SUCCESS;
+}
+
+/* Only what somebody else does not want to see goes through a pipe; it is not there to be sent again either. */
+static void begin_to_gulp(mp_body_t *body)
+{
+    request_rec *r = body->r;
+
+    body->gulp = mp_gulp_begin(r);
+    if (!body->gulp || body->length - body->taken < PIPE_WORTH || !mp_gulp_is_plain(r))
+        body->gulp = NULL;
+    else
+        apr_pool_cleanup_register(r->pool, body, close_pipe, apr_pool_cleanup_null);
+}
+
+static apr_status_t take(mp_body_t *body, apr_read_type_e mode)
+{
+    apr_off_t most = GATHER - body->size;
+    apr_status_t rv;
+
+    if (!body->gulp)
+        return ap_get_brigade(body->r->input_filters, body->incoming, AP_MODE_READBYTES, mode, most);
+    mp_gulp_aim(body->gulp, &body->pipe);
+    rv = ap_get_brigade(body->r->input_filters, body->incoming, AP_MODE_READBYTES, mode, body->length - body->taken);
+    mp_gulp_aim(body->gulp, NULL);
+    return rv;
+}
+
 apr_status_t mp_body_gather(mp_body_t *body, apr_read_type_e mode)
 {
     int pieces = 0;
 
     if (body->awaited)
         mode = APR_NONBLOCK_READ; /* a blocking read tells the client to go on */
-    while (pieces < PIECES && body->size < GATHER && !body->ended) {
-        apr_status_t rv = ap_get_brigade(body->r->input_filters, body->incoming, AP_MODE_READBYTES, mode, GATHER - body->size);
+    while (pieces < PIECES && body->size < GATHER && body->pipe.len == 0 && !body->ended) {
+        apr_status_t rv = take(body, mode);
 
         if (APR_STATUS_IS_EAGAIN(rv) || (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(body->incoming))) {
             if (pieces > 0)
@@ -108,6 +144,7 @@ int mp_body_open(mp_body_t *body, request_rec *r)
 
     memset(body, 0, sizeof(*body));
     body->r = r;
+    body->pipe = (ag_pipe_t) AG_PIPE_CLOSED;
     body->ended = 1;
     /* A subrequest has its parent's headers, but the body is for the parent to read. */
     if (r->main || (!apr_table_get(r->headers_in, "Content-Length") && !coding))
@@ -147,7 +184,7 @@ apr_status_t mp_body_begin(mp_body_t *body, apr_read_type_e mode)
     if (rv == APR_SUCCESS)
         settle_length(body);
     if (rv == APR_SUCCESS && !body->ended)
-        mp_gulp_begin(body->r);
+        begin_to_gulp(body);
     return rv;
 }
 
@@ -200,6 +237,8 @@ int mp_body_vec(mp_body_t *body, struct iovec vec[MP_BODY_VEC])
 
 void mp_body_forget(mp_body_t *body)
 {
+    if (body->ended)
+        ag_pipe_close(&body->pipe);
     if (!body->present || (body->ended && mp_body_intact(body)))
         return;
     apr_brigade_cleanup(body->gathered);

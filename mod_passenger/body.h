@@ -2,9 +2,8 @@
 #ifndef MP_BODY_H
 #define MP_BODY_H
 
-#include "mod_passenger/mp.h"
+#include "mod_passenger/gulp.h"
 
-#include <apr_buckets.h>
 #include <sys/uio.h>
 
 /* Elements that mp_body_vec fills at most. */
@@ -14,6 +13,8 @@ typedef struct {
     request_rec *r;
     apr_bucket_brigade *gathered; /* taken from the client, not yet forgotten */
     apr_bucket_brigade *incoming;
+    mp_gulp_t *gulp;              /* NULL: nothing of the body goes through the pipe */
+    ag_pipe_t pipe;               /* what comes after `gathered`; nothing is taken from the client before it is sent */
     apr_off_t size;               /* bytes in `gathered` */
     apr_off_t taken;              /* bytes taken from the client so far */
     apr_int64_t length;           /* of the whole; -1: not known, so it goes over the link in chunks */
@@ -33,7 +34,8 @@ apr_status_t mp_body_begin(mp_body_t *body, apr_read_type_e mode);
 /* Tells a client whose body is awaited to send it; `gentle`: without waiting for the client to take that. */
 void mp_body_continue(mp_body_t *body, int gentle);
 
-/* Takes more from the client, up to 64 KiB together. APR_EAGAIN: nothing there now (APR_NONBLOCK_READ, or the body is awaited). */
+/* Takes more from the client: some pieces of up to 64 KiB, or what the pipe has room for. APR_EAGAIN: nothing there now (APR_NONBLOCK_READ, or the
+ * body is awaited). */
 apr_status_t mp_body_gather(mp_body_t *body, apr_read_type_e mode);
 
 /* What a failure of mp_body_gather means for the client. */

@@ -197,6 +197,7 @@ static step_t step_send(call_t *call)
 {
     apr_status_t rv = mp_link_send(call->link, call->vec, call->nvec, &call->at);
 
+    rv = rv == APR_SUCCESS ? mp_link_pass(call->link, &call->body.pipe) : rv;
     if (APR_STATUS_IS_EAGAIN(rv)) {
         if (mp_link_speaks(call->link, HEAD_LIMIT))
             return read_answer(call, 1);
@@ -297,8 +298,8 @@ static step_t go_ahead(call_t *call, const ag_http_head_t *head, apr_size_t head
     call->link->at += head_len;
     if (head->status == HTTP_CONTINUE && call->body.awaited)
         mp_body_continue(&call->body, call->gentle);
-    if (!call->body.ended || call->at < call->nvec)
-        call->state = call->at < call->nvec ? SEND : SEND_BODY;
+    if (!call->body.ended || call->at < call->nvec || call->body.pipe.len > 0)
+        call->state = SEND; /* what is left, which may be nothing */
     return GO_ON;
 }
 

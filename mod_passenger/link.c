@@ -15,6 +15,7 @@
 
 #define IN_SIZE   (8 * 1024)
 #define HELLO_MAX 256
+#define SEND_BUFFER (208 * 1024) /* that the kernel doubles, so that a body needs fewer turns */
 
 /* One core's marks as this child has mapped them, for as long as a link or the pool has use for them. */
 typedef struct mp_link_marks_t {
@@ -125,6 +126,7 @@ int mp_link_asks(const mp_link_pool_t *pool)
 
 static apr_status_t connect_fresh(const mp_link_pool_t *pool, mp_link_t **plink)
 {
+    static const int send_buffer = SEND_BUFFER;
     const char *path = mp_helper_socket();
     mp_link_t *link;
     apr_status_t rv;
@@ -148,6 +150,7 @@ static apr_status_t connect_fresh(const mp_link_pool_t *pool, mp_link_t **plink)
         close(fd);
         return APR_ENOMEM;
     }
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
     link->fd = fd;
     link->marks_fd = link->file_fd = -1;
     link->size = IN_SIZE;
@@ -308,6 +311,19 @@ apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat)
     return APR_SUCCESS;
 }
 
+/* No flag says for once that it must not wait. */
+apr_status_t mp_link_pass(mp_link_t *link, ag_pipe_t *pipe)
+{
+    apr_size_t sent;
+
+    if (pipe->len == 0)
+        return APR_SUCCESS;
+    if (!link->nonblock)
+        ag_sock_nonblock(link->fd, 1);
+    link->nonblock = 1;
+    return ag_pipe_send(pipe, link->fd, pipe->len, &sent);
+}
+
 /* A descriptor may come with the hello, and with a response's head. */
 static ssize_t recv_passed(mp_link_t *link, char *buf, apr_size_t size, int flags)
 {
@@ -336,6 +352,10 @@ apr_status_t mp_link_recv(mp_link_t *link, char *buf, apr_size_t size, apr_size_
     int flags = wait ? 0 : MSG_DONTWAIT;
     ssize_t n;
 
+    if (wait && link->nonblock) {
+        ag_sock_nonblock(link->fd, 0);
+        link->nonblock = 0;
+    }
     do {
         n = link->hello_seen && !link->takes_file ? recv(link->fd, buf, size, flags) : recv_passed(link, buf, size, flags);
     } while (n < 0 && errno == EINTR);

@@ -3,6 +3,7 @@
 #define MP_LINK_H
 
 #include "apr-glue/marks.h"
+#include "apr-glue/pipe.h"
 #include "mod_passenger/mp.h"
 
 #include <sys/queue.h>
@@ -18,6 +19,7 @@ typedef struct mp_link_t {
     int kept;       /* has served a request before */
     int parked;     /* atomic: no thread waits for it */
     int hello_sent, hello_seen;
+    int nonblock;   /* as long as bytes are passed to it */
     char hello[128]; /* ours */
     char *in;
     apr_size_t at, end, size;
@@ -72,6 +74,8 @@ apr_status_t mp_link_hello_check(mp_link_t *link);
 /* Sends without waiting; *pat and the vector advance by what was sent. APR_SUCCESS when all is sent, APR_EAGAIN when the link takes no more
  * at the moment. */
 apr_status_t mp_link_send(mp_link_t *link, struct iovec *vec, int n, int *pat);
+/* The same for what is in a pipe. */
+apr_status_t mp_link_pass(mp_link_t *link, ag_pipe_t *pipe);
 
 /* Receives into in[], which grows up to `limit` bytes (APR_ENOSPC beyond), or into `buf`. `wait` allows to wait for the pool's patience.
  * APR_EAGAIN: nothing there. APR_EOF: the core closed. */

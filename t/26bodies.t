@@ -11,14 +11,14 @@ use Harness;
 use Fault;
 
 my @mpms = grep { $_ ne 'prefork' } Harness->mpms;
-my @parts = split ' ', $ENV{PART} // 'sizes senders pressure limits leaving expecting held_back readers broken';
+my @parts = split ' ', $ENV{PART} // 'sizes pipes senders pressure limits leaving expecting held_back readers broken';
 for my $mpm (@mpms) {
     for my $part (@parts) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
 # What waits for the application before it waits for the client is driven otherwise on each.
-for my $part (grep { (!$ENV{PART} || $ENV{PART} =~ /\b$_\b/) && grep { $_ eq 'prefork' } Harness->mpms } qw(held_back)) {
+for my $part (grep { (!$ENV{PART} || $ENV{PART} =~ /\b$_\b/) && grep { $_ eq 'prefork' } Harness->mpms } qw(held_back pipes)) {
     subtest "prefork: $part" => sub { no strict 'refs'; &$part('prefork') };
 }
 # What happens in the core and on its disk is the same on all MPMs.
@@ -87,7 +87,8 @@ sub server {
     my $n = $arg{processes} // 1;
     my $factor = $mpm eq 'event' ? "AsyncRequestWorkerFactor 400\n" : '';
     $h->start(conf => "${factor}PassengerMaxInstances $n\nPassengerMinInstances $n\nPassengerMaxRequestQueueSize 0\n"
-        . "PassengerDataBufferDir $h->{root}/spool\nDocumentRoot $h->{app}/public\n" . ($arg{conf} // '') . ($h->{more} // ''));
+        . "PassengerDataBufferDir $h->{root}/spool\nDocumentRoot $h->{app}/public\n" . ($arg{conf} // '') . ($h->{more} // '')
+        . ($arg{more} ? $arg{more}->($h) : ''));
     is $h->get('/')->status, 200, 'it serves' or diag $h->log_text;
     wait_for { $h->apps == $n } "$n processes";
     return $h;
@@ -132,6 +133,54 @@ sub sizes {
     }
     cmp_ok memory($h, 'VmHWM'), '<', $before + 4096, '... through less than 4 MiB of memory' unless $asan;
     ok !spools($h), '... and nothing of it stays on disk';
+}
+
+# What is long and has a length goes from the client to the application through pipes, and is what it was, whatever becomes of it; what a module of
+# Apache's wants to see does not.
+sub pipes {
+    my ($mpm) = @_;
+    my ($looked_at, $log) = Harness::free_port();
+    my $h = server($mpm, modules => [qw(dumpio reqtimeout)], prepare => sub { $log = "$_[0]{root}/logs/bytes" }, more => sub { <<"END" });
+LogFormat "%I %U" bytes
+CustomLog $log bytes
+Listen 127.0.0.1:$looked_at
+<VirtualHost 127.0.0.1:$looked_at>
+    DocumentRoot $_[0]{app}/public
+    DumpIOInput On
+</VirtualHost>
+END
+    $h->allow_log(qr/PSG0102|PSG0150/);
+    my $held = sub { my @fds = grep { /:pipe:/ } Proc::fds($h->core); scalar @fds };
+    my $without = $held->();
+    my %body = map { $_ => substr pack('N*', $_ .. $_ + 800_000), 0, $_ } 150_001, 1 << 20, 3_000_017;
+    my %digest = map { $_ => "$_ " . sha256_hex($body{$_}) } keys %body;
+    my $send = sub { my ($c, $path, $n, $part) = @_; $c->write_request('POST', $path, 'Content-Length' => $n); $c->send(substr $body{$n}, 0, $part // $n); $c };
+    my $whole = sub { my ($c, $n, $what) = @_; is $c->read_response('POST')->body, $digest{$n}, $what };
+
+    my $c = $h->client(timeout => 30);
+    $whole->($send->($c, '/', $_), $_, "$_ bytes") for sort keys %body;
+    my $peer = Client->new(port => $looked_at, timeout => 30);
+    $whole->($send->($peer, '/', $_), $_, "... that are looked at") for sort keys %body;
+
+    my $busy = $h->client(timeout => 30);
+    $busy->write_request('GET', '/busy?file=go');
+    wait_for { begun($h, '/busy') } 'the only process to be busy';
+    my @waiting = map { [$_, $send->($h->client(timeout => 30), '/', $_)] } sort keys %body;
+    my ($major, $minor) = slurp('/proc/sys/kernel/osrelease') =~ /^(\d+)\.(\d+)/;
+    soon { $held->() > $without } 'the kernel keeps what waits for a process' if $major * 100 + $minor >= 605;
+    ok !spools($h), '... not the disk';
+    let_go($h, 'go');
+    $whole->($_->[1], $_->[0], "$_->[0] bytes that have waited") for @waiting;
+    is $busy->read_response('GET')->status, 200, 'who was busy has ended';
+
+    $send->($_, '/half', 1 << 20, 700_000)->close for map { $h->client } 1 .. 3;
+    my $early = $send->($h->client(timeout => 30), '/early?early=1', 1 << 20);
+    is $early->read_response('POST')->status, 422, 'an application that does not read';
+    $whole->($send->($early, '/', 1 << 20), 1 << 20, '... and the next one, which does');
+    is $send->($h->client(timeout => 30), '/killed?kill=1', 1 << 20)->read_response('POST')->status, 502, 'an application that is killed before it reads';
+    soon { $held->() == $without } 'no pipe is left' or diag join "\n", Proc::fds($h->core);
+    is begun($h, '/half'), 0, 'nothing that is not whole reached the application';
+    soon { slurp($log) =~ m{^(\d+) /early$}m && $1 > 1 << 20 && $1 < 1100_000 } 'mod_logio has counted all' or diag slurp($log);
 }
 
 # Two hundred slow senders (as many as there are threads, where they hold those) hold no process; what they have sent is in memory, what is more in files without names.

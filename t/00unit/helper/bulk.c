@@ -149,8 +149,6 @@ int main(void)
     apr_pool_create(&p, NULL);
     signal(SIGPIPE, SIG_IGN);
     bulk = apr_pcalloc(p, sizeof *bulk); /* whatever this kernel's release is */
-    ok(hp_bulk_suits("6.5.0-1-amd64") && hp_bulk_suits("6.18.44") && hp_bulk_suits("10.0"), "kernels that move pages");
-    ok(!hp_bulk_suits("6.1.0-18-amd64") && !hp_bulk_suits("5.15.0") && !hp_bulk_suits("6") && !hp_bulk_suits(""), "... and those that do not");
     if (!open_pipe(bulk))
         return 1;
     test_bytes(bulk);

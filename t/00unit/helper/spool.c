@@ -6,7 +6,8 @@
 #include <sys/resource.h>
 
 static int disk_is_small;
-static int in_place; /* what comes is put where hp_spool_room says */
+static int in_place; /* what comes is drawn from a socket */
+static int in_pipes; /* how often some of it was in a pipe */
 static apr_off_t most; /* bytes that are sent at once; 0: all */
 
 static unsigned char byte_at(apr_size_t i)
@@ -17,12 +18,12 @@ static unsigned char byte_at(apr_size_t i)
 /* Puts `total` bytes in blocks of `block`, taking some out in between through a socket of the kernel's own size; counts what is wrong. */
 static int through(hp_spool_store_t *store, apr_size_t total, apr_size_t block, apr_int64_t hint, apr_size_t take)
 {
-    unsigned char *data = malloc(block), *got = malloc(65536);
+    unsigned char *data = malloc(block), *got = malloc(block + 65536);
     apr_size_t in = 0, out = 0;
     hp_spool_t s;
-    int fds[2], bad = 0;
+    int fds[2], feed[2], bad = 0;
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds))
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, feed))
         return 1;
     hp_spool_init(&s, store);
     hp_spool_expect(&s, hint);
@@ -32,19 +33,22 @@ static int through(hp_spool_store_t *store, apr_size_t total, apr_size_t block, 
 
         for (apr_size_t i = 0; i < len; i++)
             data[i] = byte_at(in + i);
-        if (len > 0 && in_place) {
-            struct iovec iov[HP_SPOOL_ROOMS];
-            int rooms = hp_spool_room(&s, (apr_int64_t)len, iov);
-            apr_size_t at = 0;
-            for (int i = 0; i < rooms; i++) {
-                memcpy(iov[i].iov_base, data + at, iov[i].iov_len);
-                at += iov[i].iov_len;
+        while (len > 0 && in_place) {
+            ssize_t fed = write(feed[0], data, len);
+            apr_size_t at = 0, drawn = 1;
+            while (drawn > 0 && at < (apr_size_t)fed) {
+                drawn = hp_spool_draw(&s, feed[1], (apr_int64_t)((apr_size_t)fed - at));
+                at += drawn;
+                in_pipes += s.last && s.last->pipe;
             }
-            if (rooms > 0)
-                hp_spool_took(&s, at);
+            bad += drawn > 0 && hp_spool_draw(&s, feed[1], 1) != 0;
             memmove(data, data + at, len - at);
             in += at;
             len -= at;
+            if (drawn == 0) {
+                bad += read(feed[1], got, (apr_size_t)fed - at) != fed - (ssize_t)at;
+                break;
+            }
         }
         if (len > 0) {
             apr_status_t rv = hp_spool_put(&s, data, len);
@@ -70,9 +74,95 @@ static int through(hp_spool_store_t *store, apr_size_t total, apr_size_t block, 
     hp_spool_clear(&s);
     close(fds[0]);
     close(fds[1]);
+    close(feed[0]);
+    close(feed[1]);
     free(data);
     free(got);
     return bad;
+}
+
+/* Feeds 512 KiB through a socket, 64 KiB at a time; how many bytes were drawn. */
+static apr_size_t draw_much(hp_spool_t *s)
+{
+    static char data[65536];
+    apr_size_t n = 0;
+    int feed[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, feed))
+        return 0;
+    for (int i = 0; i < 8; i++) {
+        apr_int64_t more = 524288 - i * 65536;
+        memset(data, 'a' + i, sizeof data);
+        if (write(feed[0], data, sizeof data) == sizeof data)
+            n += hp_spool_draw(s, feed[1], more) + hp_spool_draw(s, feed[1], more);
+    }
+    close(feed[0]);
+    close(feed[1]);
+    return n;
+}
+
+/* How many bytes in their order come out. */
+static apr_size_t drain_much(hp_spool_t *s)
+{
+    static char got[65536];
+    apr_size_t n = 0;
+    int fds[2];
+    ssize_t more = 1;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds))
+        return 0;
+    while (more > 0) {
+        apr_status_t rv = hp_spool_send(s, fds[0]);
+        more = rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv) ? read(fds[1], got, sizeof got) : 0;
+        for (ssize_t i = 0; i < more && got[i] == (char)('a' + n / 65536); i++)
+            n++;
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return n;
+}
+
+/* More uploads than all may have pipes, or memory; and then without pipes at all. */
+static void pipes(hp_spool_store_t *store)
+{
+    enum { N = HP_SPOOL_BUDGET / 524288 + 8 };
+    static hp_spool_t s[N];
+    int bad = 0, on_disk = 0, most_pipes = 0;
+
+    for (int i = 0; i < N; i++) {
+        hp_spool_init(&s[i], store);
+        hp_spool_expect(&s[i], 524288);
+        if (draw_much(&s[i]) < 524288)
+            bad += i < HP_SPOOL_BUDGET / 2 / 524288; /* those have been promised the memory */
+        most_pipes = store->npipes > most_pipes ? store->npipes : most_pipes;
+    }
+    ok(bad == 0 && most_pipes == PIPES_MAX, "uploads are drawn into pipes, %d at most", most_pipes);
+    ok(s[0].first && s[0].first->pipe && s[0].fd < 0, "... the first of them as a whole");
+    while (s[0].fd < 0 && !s[0].full)
+        bad += put_file(&s[0], "", 0) != APR_SUCCESS;
+    ok(bad == 0 && !s[0].first && s[0].len == 0, "... which can go to the disk");
+    is_int(drain_much(&s[0]), 524288, "... and is as it was");
+    store->dir = "/nowhere";
+    ok(put_file(&s[1], "", 0) != APR_SUCCESS && s[1].len == 524288, "where there is no disk");
+    is_int(drain_much(&s[1]), 524288, "... it is still there");
+    for (int i = 0; i < N; i++)
+        on_disk += s[i].fd >= 0;
+    for (int i = 0; i < N; i++)
+        hp_spool_clear(&s[i]);
+    ok(store->npipes == 0 && store->used == 0 && store->promised == 0, "pipes are closed, memory is given back");
+
+    setrlimit(RLIMIT_NOFILE, &(struct rlimit){8, 1024});
+    hp_spool_expect(&s[0], 524288);
+    is_int(draw_much(&s[0]), 524288, "with few descriptors");
+    ok(store->npipes == 0 && !store->pipeless && s[0].first && !s[0].first->pipe, "... uploads are drawn to memory");
+    is_int(drain_much(&s[0]), 524288, "... as they are");
+    hp_spool_clear(&s[0]);
+    setrlimit(RLIMIT_NOFILE, &(struct rlimit){1024, 1024});
+    store->pipeless = 1;
+    hp_spool_expect(&s[0], 524288);
+    ok(draw_much(&s[0]) == 524288 && store->npipes == 0 && drain_much(&s[0]) == 524288, "so they are where the kernel can't");
+    hp_spool_clear(&s[0]);
+    store->pipeless = 0;
 }
 
 /* Many spools, more than all may hold in memory: the first goes on moving, and so does one that never uses the disk; others stand still. */
@@ -131,6 +221,7 @@ int main(void)
     hp_spool_t s;
     const char *data;
 
+    signal(SIGPIPE, SIG_IGN);
     hp_spool_store_init(&store, mkdtemp(dir));
     for (apr_size_t i = 0; i < 2 * AG_LEN(totals); i++) {
         in_place = i >= AG_LEN(totals);
@@ -149,8 +240,11 @@ int main(void)
     }
     most = 0;
 
+    ok(in_pipes > 100, "some was in pipes (%d times)", in_pipes);
     in_place = 0;
     many(&store);
+    pipes(&store);
+    store.dir = dir;
 
     disk_is_small = 1;
     signal(SIGXFSZ, SIG_IGN);
