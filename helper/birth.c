@@ -1,4 +1,5 @@
 #include "helper/birth.h"
+#include "apr-glue/procfile.h"
 #include "apr-glue/sock.h"
 #include <apr_strings.h>
 #include <ctype.h>
@@ -25,19 +26,12 @@ struct hp_birth_t {
 
 apr_status_t hp_birth_look(hp_birth_facts_t *pfacts, pid_t pid)
 {
-    char path[40], text[4096];
+    char text[4096];
     unsigned long real, effective, saved, gid;
     const char *uids, *gids, *parent;
-    ssize_t n;
-    int fd;
 
-    snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (ag_procfile_of(text, sizeof text, pid, "status") < 0)
         return errno;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
     /* A name that a process gave itself has its newlines escaped there, and stands in the first line. */
     parent = strstr(text, "\nPPid:");
     uids = strstr(text, "\nUid:");

@@ -1,4 +1,5 @@
 #include "helper/cgroup.h"
+#include "apr-glue/procfile.h"
 #include <apr_strings.h>
 #include <dirent.h>
 #include <errno.h>
@@ -49,12 +50,10 @@ apr_status_t hp_cgroup_write_number(const char *group, const char *file, apr_uin
 
 static void read_file(char text[TEXT], const char *group, const char *file)
 {
-    int fd = open_file(group, file, O_RDONLY);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, TEXT - 1);
+    char path[PATH_MAX];
 
-    text[n > 0 ? n : 0] = '\0';
-    if (fd >= 0)
-        close(fd);
+    snprintf(path, sizeof path, "%s/%s", group, file);
+    (void)ag_procfile_read(text, TEXT, path);
 }
 
 static apr_uint64_t behind(const char *text, const char *key)

@@ -1,5 +1,6 @@
 #include "helper/cgroups.h"
 #include "apr-glue/log.h"
+#include "apr-glue/procfile.h"
 #include "apr-glue/text.h"
 #include "helper/cgroup.h"
 #include "helper/delegation.h"
@@ -8,7 +9,6 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,19 +260,12 @@ const char *hp_cgroups_make(hp_cgroups_t *c, const hp_cgroups_wish_t *wish, int 
 /* A number that a process has which is none of ours, or none at all: its watchdog is dead. */
 static int is_left(const char *name)
 {
-    char path[64], text[32] = "";
     long pid = strncmp(name, PREFIX, strlen(PREFIX)) == 0 ? strtol(name + strlen(PREFIX), NULL, 10) : 0;
-    ssize_t n;
-    int fd;
+    char text[32];
 
     if (pid <= 0 || pid == (long)getpid())
         return 0;
-    snprintf(path, sizeof path, "/proc/%ld/comm", pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    return n <= 0 || strncmp(text, "passenger-help", strlen("passenger-help")) != 0;
+    return ag_procfile_of(text, sizeof text, (pid_t)pid, "comm") <= 0 || strncmp(text, "passenger-help", strlen("passenger-help")) != 0;
 }
 
 static void inherit(hp_cgroups_t *c, const char *base)

@@ -1,5 +1,6 @@
 #include "helper/instance.h"
 #include "apr-glue/log.h"
+#include "apr-glue/procfile.h"
 #include "apr-glue/text.h"
 #include <apr_strings.h>
 #include <dirent.h>
@@ -32,20 +33,10 @@ struct hp_instance_t {
 /* When a process was started, in clock ticks since boot: with the pid it names one process for ever (proc_pid_stat(5), field 22). */
 static unsigned long long start_time(pid_t pid)
 {
-    char path[64], text[1024], *at;
     unsigned long long started = 0;
-    ssize_t n;
-    int fd;
+    char text[1024], *at;
 
-    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
+    (void)ag_procfile_of(text, sizeof text, pid, "stat");
     at = strrchr(text, ')'); /* the name may hold anything */
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');

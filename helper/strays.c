@@ -1,7 +1,7 @@
 #include "helper/strays.h"
 #include "apr-glue/log.h"
+#include "apr-glue/procfile.h"
 #include <apr_tables.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,19 +66,11 @@ void hp_strays_mark(const hp_strays_t *strays, uint64_t id)
 
 uint64_t hp_strays_id(pid_t pid)
 {
-    char path[64], text[4096];
     unsigned long long limit = 0;
     const char *line;
-    ssize_t n;
-    int fd;
+    char text[4096];
 
-    snprintf(path, sizeof path, "/proc/%ld/limits", (long)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
+    (void)ag_procfile_of(text, sizeof text, pid, "limits");
     line = strstr(text, LINE);
     if (line)
         limit = strtoull(line + strlen(LINE), NULL, 10); /* "unlimited" is 0 */

@@ -1,7 +1,7 @@
 #include "helper/usage.h"
+#include "apr-glue/procfile.h"
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,32 +10,15 @@
 #define MOST        256        /* descendants that are looked at */
 #define FORKNOEXEC  0x40       /* PF_FORKNOEXEC in the flags of /proc/<pid>/stat: it is still the program that its parent is */
 
-static apr_status_t read_file(char *text, size_t size, pid_t pid, const char *name)
-{
-    char path[60];
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%ld/%s", (long)pid, name);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno;
-    n = read(fd, text, size - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    return APR_SUCCESS;
-}
-
 apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
 {
     unsigned long user, system, size;
     unsigned long long ran, waited;
     long pages;
     char text[1024], *after;
-    apr_status_t rv = read_file(text, sizeof text, pid, "stat");
 
-    if (rv != APR_SUCCESS)
-        return rv;
+    if (ag_procfile_of(text, sizeof text, pid, "stat") < 0)
+        return errno;
     after = strrchr(text, ')'); /* the program's name may hold anything */
     if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %*u %lu %ld", &user, &system,
                          &size, &pages) != 4)
@@ -44,7 +27,7 @@ apr_status_t hp_usage_read(hp_usage_t *usage, pid_t pid)
     usage->vmsize = size;
     usage->cpu = (apr_interval_time_t)(user + system) * APR_USEC_PER_SEC / sysconf(_SC_CLK_TCK);
     usage->wanted = 0;
-    if (read_file(text, sizeof text, pid, "schedstat") == APR_SUCCESS && sscanf(text, "%llu %llu", &ran, &waited) == 2)
+    if (ag_procfile_of(text, sizeof text, pid, "schedstat") > 0 && sscanf(text, "%llu %llu", &ran, &waited) == 2)
         usage->wanted = (apr_interval_time_t)((ran + waited) / 1000);
     return APR_SUCCESS;
 }
@@ -65,7 +48,7 @@ static long own_pages(pid_t pid)
     char text[128];
     long all, shared;
 
-    return read_file(text, sizeof text, pid, "statm") == APR_SUCCESS && sscanf(text, "%*d %ld %ld", &all, &shared) == 2 ? all - shared : 0;
+    return ag_procfile_of(text, sizeof text, pid, "statm") > 0 && sscanf(text, "%*d %ld %ld", &all, &shared) == 2 ? all - shared : 0;
 }
 
 static void add_child(family_t *family, pid_t pid, long parent_pages)
@@ -74,7 +57,7 @@ static void add_child(family_t *family, pid_t pid, long parent_pages)
     char text[1024], *after;
     member_t *member = &family->members[family->n];
 
-    if (family->n == MOST || read_file(text, sizeof text, pid, "stat") != APR_SUCCESS)
+    if (family->n == MOST || ag_procfile_of(text, sizeof text, pid, "stat") < 0)
         return;
     after = strrchr(text, ')');
     if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1)
@@ -99,7 +82,7 @@ static void add_children(family_t *family, const member_t *parent)
     threads = opendir(path);
     while (threads && (thread = readdir(threads))) {
         snprintf(path, sizeof path, "task/%.12s/children", thread->d_name);
-        if (read_file(text, sizeof text, parent->pid, path) != APR_SUCCESS)
+        if (ag_procfile_of(text, sizeof text, parent->pid, path) < 0)
             continue;
         for (next = text; (pid = strtol(next, &end, 10)) > 0 && *end == ' '; next = end) /* the last one may be cut off */
             add_child(family, (pid_t)pid, parent->pages);

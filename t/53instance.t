@@ -4,8 +4,8 @@ use warnings;
 use lib 't/lib';
 use IO::Socket::UNIX;
 use JSON::PP;
-use POSIX ();
 use Test::More;
+use Attack qw(as_user);
 use Harness;
 
 plan skip_all => 'there is nobody to become without root' if $>;
@@ -60,18 +60,3 @@ $h->finish;
 done_testing;
 
 sub connects { my ($path) = @_; IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $path) ? 'connected' : 'refused' }
-
-sub as_user {
-    my ($user, $code) = @_;
-    my ($uid, $gid) = (getpwnam $user)[2, 3];
-    my $pid = open(my $out, '-|') // die "fork: $!";
-    if (!$pid) {
-        $) = "$gid $gid";
-        $( = $gid;
-        POSIX::setuid($uid);
-        syswrite STDOUT, $code->();
-        POSIX::_exit(0);
-    }
-    local $/;
-    return scalar(<$out>) // '';
-}

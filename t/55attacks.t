@@ -41,7 +41,7 @@ use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM pack_sockaddr_un);
 use Test::More;
 use Time::HiRes qw(time);
-use Attack;
+use Attack qw(:DEFAULT become);
 use Harness;
 
 plan skip_all => 'there is nobody to become without root' if $>;
@@ -467,9 +467,7 @@ sub keep_doing {
     $SIG{TERM} = sub { $over = 1 };
     # The others' processors are few, and they must do something to be raced with.
     POSIX::nice(5);
-    $) = "$gid $gid";
-    $( = $gid;
-    POSIX::setuid($uid);
+    become($uid, $gid);
     alarm 120;
     $code->(), $n++ until $over;
     syswrite STDOUT, $n;

@@ -1,5 +1,6 @@
 /* passenger-memory-stats: the memory of Apache's processes and of what runs below our watchdogs, as the kernel tells it. */
 #include "helper/tools/client.h"
+#include "apr-glue/procfile.h"
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <apr_time.h>
@@ -35,33 +36,13 @@ typedef struct {
 
 /* -- what the kernel tells -- */
 
-/* Bytes of /proc/<pid>/<file>, NUL-terminated; -1 if it cannot be read. */
-static long read_file(long pid, const char *file, char *text, size_t size)
-{
-    char path[40];
-    FILE *f;
-    long n;
-
-    snprintf(path, sizeof path, "/proc/%ld/%s", pid, file);
-    f = fopen(path, "re");
-    text[0] = '\0';
-    if (!f)
-        return -1;
-    n = (long)fread(text, 1, size - 1, f);
-    text[n] = '\0';
-    if (ferror(f))
-        n = -1;
-    fclose(f);
-    return n;
-}
-
 /* proc(5). 0 if it is gone, or a zombie. */
 static int read_stat(entry_t *entry)
 {
     char text[1024], state, *begin, *end;
     unsigned long size;
 
-    if (read_file(entry->pid, "stat", text, sizeof text) < 0)
+    if (ag_procfile_of(text, sizeof text, (pid_t)entry->pid, "stat") < 0)
         return 0;
     begin = strchr(text, '(');
     end = strrchr(text, ')'); /* the name between them may hold anything */
@@ -78,7 +59,7 @@ static int read_stat(entry_t *entry)
 static const char *read_name(apr_pool_t *p, const entry_t *entry)
 {
     char text[NAME_MAX_SHOWN + 1];
-    long n = read_file(entry->pid, "cmdline", text, sizeof text);
+    long n = ag_procfile_of(text, sizeof text, (pid_t)entry->pid, "cmdline");
 
     while (n > 0 && (text[n - 1] == '\0' || text[n - 1] == ' '))
         n--;
@@ -93,7 +74,7 @@ static double read_private(long pid, int *pgone)
     char text[4096], *at;
 
     errno = 0;
-    if (read_file(pid, "smaps_rollup", text, sizeof text) <= 0 && (errno == EACCES || errno == EPERM))
+    if (ag_procfile_of(text, sizeof text, (pid_t)pid, "smaps_rollup") <= 0 && (errno == EACCES || errno == EPERM))
         return -1;
     at = strstr(text, "\nPrivate_Dirty:");
     *pgone = !at;
@@ -109,7 +90,7 @@ static int is_watchdog(const entry_t *entry)
 
     if (strncmp(entry->comm, "passenger-helper", COMM_MAX) != 0)
         return 0;
-    n = read_file(entry->pid, "cmdline", text, sizeof text);
+    n = ag_procfile_of(text, sizeof text, (pid_t)entry->pid, "cmdline");
     return n > 0 && (long)strlen(text) + 1 < n && strcmp(text + strlen(text) + 1, "watchdog") == 0;
 }
 

@@ -9,8 +9,12 @@ use MIME::Base64;
 use POSIX ();
 use Harness ();
 
+our @EXPORT_OK = qw(become);
 our @EXPORT = qw(as_user core_socket connected hello message attack user_of);
 my ($socket, $n) = (undef, 0);
+
+# For good; root stays what it is.
+sub become { my ($uid, $gid) = @_; if ($uid) { $) = "$gid $gid"; $( = $gid; POSIX::setuid($uid) } return }
 
 # Runs code as another user and returns the string that it returns.
 sub as_user {
@@ -18,9 +22,7 @@ sub as_user {
     my ($uid, $gid) = (getpwnam $user)[2, 3];
     my $pid = open(my $out, '-|') // die "fork: $!";
     if (!$pid) {
-        $) = "$gid $gid";
-        $( = $gid;
-        POSIX::setuid($uid);
+        become($uid, $gid);
         $SIG{PIPE} = 'IGNORE';
         my $text = eval { $code->() } // "died: $@";
         binmode STDOUT;
