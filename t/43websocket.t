@@ -30,6 +30,36 @@ async def echo(websocket):
 
 application = Starlette(routes=[WebSocketRoute("/echo", echo)])
 END
+    # As simple_websocket does it, and with it Flask-Sock and Flask-SocketIO.
+    wsgi => { 'passenger_wsgi.py' => <<'END' },
+import base64, hashlib, os
+
+def frames(sock):
+    while True:
+        head = sock.recv(6)
+        if not head or head[0] & 15 == 8:
+            return
+        mask, size = head[2:], head[1] & 127
+        data = sock.recv(size)
+        yield bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
+
+def application(environ, start_response):
+    sock = environ.get('gunicorn.socket')
+    if environ['PATH_INFO'] == '/refused' or sock is None:
+        start_response('403 Forbidden' if sock else '200 OK', [('Content-Type', 'text/plain')])
+        return [b'page of %d' % os.getpid()]
+    key = environ['HTTP_SEC_WEBSOCKET_KEY'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+    accept = base64.b64encode(hashlib.sha1(key.encode()).digest())
+    assert sock.send(b'HTTP/1.1 101 \r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ' + accept + b'\r\n\r\n') > 0
+    for text in frames(sock):
+        if text == b'fail':
+            raise RuntimeError('wsgi was told to fail')
+        answer = b'WSGI in %d: %s' % (os.getpid(), text)
+        sock.sendall(bytes([0x81, len(answer)]) + answer)
+    if environ['PATH_INFO'] == '/returns':
+        return []
+    raise StopIteration
+END
     generic => { 'server.py' => <<'END' },
 import os, socket
 server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
@@ -131,7 +161,8 @@ for my $name ('asgi', sort keys %app) {
     symlink "$store/node_modules", "$dir/node_modules";
     my $more = $name eq 'generic' ? "PassengerAppStartCommand \"exec python3 server.py\"\n"
         : $name eq 'socketio' ? "ServerAlias 127.0.0.1\n"    # its client knows no other
-        : $name eq 'rack' ? "PassengerMaxInstances 1\n" : '';
+        : $name eq 'rack' ? "PassengerMaxInstances 1\n"
+        : $name eq 'wsgi' ? "PassengerMaxInstances 2\nPassengerConcurrencyModel thread\nPassengerThreadCount 2\n" : '';
     $conf .= "<VirtualHost *>\nServerName $name\nDocumentRoot $dir/public\n$more</VirtualHost>\n";
 }
 $h->start(conf => $conf);
@@ -144,6 +175,7 @@ subtest asgi => \&asgi;
 subtest "frames: $_" => \&frames, $_ for 'asgi', $node ? 'node' : ();
 subtest sizes => \&sizes;
 subtest 'other servers' => \&others;
+subtest wsgi => \&wsgi;
 subtest 'npm' => \&npm if $node;
 subtest restart => \&restart;
 subtest http2 => \&http2 if grep { -x "$_/node" } qw(/usr/local/bin /usr/bin);
@@ -546,4 +578,25 @@ END
     my @count = $other->log_text =~ /push ended after (\d+): OSError/g;
     cmp_ok $_, '<', 1000, '... whose slowness it felt' for @count;
     is_open(WS->open($other->client, '/echo', Host => 'x'), 'over HTTP/1.1 it is as ever');
+}
+
+# Each holds a thread of its process, and the helper knows.
+sub wsgi {
+    my ($pid) = $h->get('/', Host => 'wsgi')->body =~ /page of (\d+)/;
+    ok $pid, 'a page';
+    is ws('wsgi', '/refused')->{answer}->status, 403, 'an answer that is no WebSocket';
+    my @ws = map { ws('wsgi', $_) } '/', '/returns';
+    is scalar(grep { $_->opened } @ws), 2, 'two WebSockets' or diag $ws[0]{answer}{head};
+    ok !defined $ws[0]{answer}->header('!~Holds-Thread'), '... with nothing that is for the helper';
+    $_->text('hi') for @ws;
+    is $_->next_frame->[1], "WSGI in $pid: hi", '... in threads of one process' for @ws;
+    isnt $h->get('/', Host => 'wsgi')->body, "page of $pid", 'which has no thread left for pages';
+    $_->send(WS::frame(8, '')) for @ws;
+    is $_->next_frame->[0], 'end', 'the end comes through' for @ws;
+    my $failing = ws('wsgi', '/');
+    $failing->text('fail');
+    is $failing->next_frame->[0], 'end', 'an exception ends one';
+    $h->expect_log(qr/RuntimeError: wsgi was told to fail/, 'and is in the log');
+    like $h->get('/', Host => 'wsgi')->body, qr/page of/, '... others are served';
+    unlike $h->log_text, qr/StopIteration/, 'who comes back with StopIteration has not failed';
 }

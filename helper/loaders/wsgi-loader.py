@@ -232,6 +232,25 @@ class FileWrapper:
 
 # Responses
 
+class Upgraded(_socket.socket):
+    """The connection of a client that asked for another protocol. An application that speaks it writes the head itself, too, in which the helper is
+    told that a thread is held; when the application comes back the connection ends. gunicorn's name for it is what simple_websocket looks for."""
+
+    used = False
+
+    def send(self, data, *flags):
+        if self.used:
+            return super().send(data, *flags)
+        self.sendall(data, *flags)
+        return len(data)
+
+    def sendall(self, data, *flags):
+        if not self.used:
+            self.used = True
+            data = bytes(data).replace(b'\r\n', b'\r\n!~Holds-Thread: true\r\n', 1)
+        super().sendall(data, *flags)
+
+
 def status_line(status):
     code = status[:3]
     if len(code) != 3 or not code.isdecimal() or code < '200' or status[3:4] not in ('', ' ') or not status.isprintable():
@@ -321,6 +340,7 @@ class Response:
     sent = False        # the head is on its way
     cut = False         # the application gave more than it declared
     gone = False
+    upgraded = None
 
     def __init__(self, sock):
         self.sock = sock
@@ -502,15 +522,19 @@ class Response:
             return False
         return not Response.closing
 
+    def taken(self):
+        return self.upgraded is not None and self.upgraded.used
+
     def fail(self, error, environ):
         """After an exception: an error page, or a response that ends early. Says whether the connection may be used again."""
         if getpid() != PID:
             leave_child(error)
-        if self.gone or isinstance(error, ClientGone):
+        taken = self.taken()
+        if self.gone or isinstance(error, ClientGone) or (taken and isinstance(error, StopIteration)):
             return False
         say('an exception while serving %a:' % request_line(environ))
         print_exception(error)
-        if self.sent:
+        if self.sent or taken:
             return False
         try:
             self.headless = False
@@ -694,7 +718,12 @@ class Server:
         environ['wsgi.early_hints'] = response.hint
         if environ['REQUEST_METHOD'] == 'HEAD':
             response.bare = True
+        if 'HTTP_UPGRADE' in environ:
+            response.upgraded = environ['gunicorn.socket'] = Upgraded(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, os.dup(fd))
+            response.upgraded.settimeout(None)
         keep = self.call(environ, response)
+        if response.upgraded is not None:
+            response.upgraded.close()
         if body is not None:
             unread = body.end()
             keep = keep and unread is not None and unread <= MAX_SKIP
@@ -746,8 +775,11 @@ class Server:
         result = None
         try:
             result = self.application(environ, response.start)
-            response.deliver(result)
-            keep = response.complete()
+            if response.upgraded is not None and response.upgraded.used:
+                keep = False
+            else:
+                response.deliver(result)
+                keep = response.complete()
         except BaseException as error:
             keep = response.fail(error, environ)
         close = getattr(result, 'close', None)
