@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define SUSPECT (APR_PATH_MAX / 2) /* of a URI: nobody's document root takes the other half of a path */
+
 /* The first part of a path that is too long, and its length. */
 static const char *find(const char *path, apr_size_t *plen)
 {
@@ -32,10 +34,14 @@ int mp_longname_is(const request_rec *r)
 /* Where httpd would look for the file, which it does not say of paths that no system call takes. r->uri has no dot segments any more. */
 int mp_longname_translate(request_rec *r)
 {
-    const char *root = ap_document_root(r);
-    apr_size_t len = root ? strlen(root) : 0;
+    const char *root;
+    apr_size_t len, uri_len = r->uri ? strlen(r->uri) : 0;
 
-    if (r->proxyreq || !len || !r->uri || *r->uri != '/' || len + strlen(r->uri) < APR_PATH_MAX)
+    if (uri_len < SUSPECT)
+        return DECLINED;
+    root = ap_document_root(r);
+    len = root ? strlen(root) : 0;
+    if (r->proxyreq || !len || *r->uri != '/' || len + uri_len < APR_PATH_MAX)
         return DECLINED;
     while (len && root[len - 1] == '/')
         len--;

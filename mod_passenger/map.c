@@ -356,19 +356,35 @@ int mp_map_is_cgi(const mp_map_app_t *app)
     return app->script.file || strcmp(app->kind, "fastcgi") == 0;
 }
 
+/* Asked about every file that Apache serves, whose names mostly do not even begin so. */
+static int begins_like_ours(const char *name)
+{
+#define KIND(its_name, other_name, startup, is_folder) || *name == *startup
+    return *name == *AG_APPFILE_NAME
+#include "apr-glue/kind.def"
+        ;
+#undef KIND
+}
+
+static int is_named_like_ours(const char *name, const ag_options_t *o)
+{
+    apr_size_t i;
+
+    for (i = 0; i < AG_LEN(kinds); i++) {
+        if (strcmp(name, kinds[i].startup) == 0 && (kinds[i].is_folder != ONLY_NAMED || o->app_type))
+            return 1;
+    }
+    return strcmp(name, AG_APPFILE_NAME) == 0;
+}
+
 int mp_map_looks_like_startup(const request_rec *r)
 {
     const ag_options_t *o = mp_conf_options(r);
     const char *name = last_part(r->filename);
-    apr_size_t i;
 
-    for (i = 0; i < AG_LEN(kinds); i++) {
-        if (*name == *kinds[i].startup && strcmp(name, kinds[i].startup) == 0 && (kinds[i].is_folder != ONLY_NAMED || o->app_type))
-            return 1;
-    }
-    if (o->enabled && is_php(o) && mp_script_is_source(name))
+    if (begins_like_ours(name) && is_named_like_ours(name, o))
         return 1;
-    if (strcmp(name, AG_APPFILE_NAME) == 0)
+    if (o->enabled && is_php(o) && mp_script_is_source(name))
         return 1;
     return o->startup_file && strcmp(name, last_part(o->startup_file)) == 0;
 }

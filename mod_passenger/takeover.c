@@ -73,10 +73,16 @@ static const child_t *child_of(const request_rec *r)
     return ap_get_module_config(r->server->module_config, &passenger_module);
 }
 
+/* Every request of Apache's comes here, so that calls are spared. */
+static int is_handler(const request_rec *r, const char *name)
+{
+    return r->handler && *r->handler == *name && strcmp(r->handler, name) == 0;
+}
+
 /* 1 if a handler was chosen that is neither ours nor the one for folders: it wins (SetHandler, AddHandler, ScriptAlias, RewriteRule). */
 static int is_foreign(const request_rec *r)
 {
-    return r->handler && strcmp(r->handler, DIR_MAGIC_TYPE) != 0 && strcmp(r->handler, HANDLER) != 0;
+    return r->handler && !is_handler(r, DIR_MAGIC_TYPE) && !is_handler(r, HANDLER);
 }
 
 static int is_plain_file(const request_rec *r)
@@ -87,7 +93,7 @@ static int is_plain_file(const request_rec *r)
 /* 1 if Apache sends the file as it is, unless we say no. */
 static int is_served(const request_rec *r)
 {
-    int by_default = r->handler && strcmp(r->handler, "default-handler") == 0; /* which may take what stands behind the file's name */
+    int by_default = is_handler(r, "default-handler"); /* which may take what stands behind the file's name */
 
     return !r->proxyreq && child_of(r) && r->finfo.filetype == APR_REG && (by_default || (is_plain_file(r) && !is_foreign(r)));
 }
@@ -178,7 +184,7 @@ static int fixups(request_rec *r)
     } else if (served && plain) {
         return DECLINED;
     }
-    if (ap_get_module_config(r->request_config, &passenger_module) && r->handler && strcmp(r->handler, HANDLER) == 0)
+    if (ap_get_module_config(r->request_config, &passenger_module) && is_handler(r, HANDLER))
         return DECLINED; /* taken early */
     if (r->proxyreq || is_foreign(r) || (plain && !mp_map_looks_like_startup(r)))
         return DECLINED;
@@ -250,7 +256,7 @@ static int handler(request_rec *r)
     const child_t *child = child_of(r);
     const mp_map_app_t *app;
 
-    if (!r->handler || strcmp(r->handler, HANDLER) != 0)
+    if (!is_handler(r, HANDLER))
         return DECLINED;
     if (!child)
         return HTTP_SERVICE_UNAVAILABLE;
@@ -268,7 +274,7 @@ static int handler(request_rec *r)
 /* What mod_rewrite's rules in .htaccess files have redirected. */
 static int detour(request_rec *r)
 {
-    return r->handler && strcmp(r->handler, "redirect-handler") == 0 ? mp_park_detour(r) : DECLINED;
+    return is_handler(r, "redirect-handler") ? mp_park_detour(r) : DECLINED;
 }
 
 static int process_connection(conn_rec *c)
