@@ -151,10 +151,11 @@ static step_t prepare_to_send(call_t *call)
 {
     const char *hello = mp_link_hello(call->links, call->link);
     struct iovec *vec = call->vec;
-    int rc;
+    /* The core may forget what it knows (at a reload), and what is on its way can't be sent twice. */
+    int rc, tell = !call->body.ended || !mp_link_knows(call->link, call->request.wire.digest);
 
     call->request.expects = call->body.awaited;
-    rc = mp_request_address(&call->request, call->r, call->app, call->body_length, !mp_link_knows(call->link, call->request.wire.digest));
+    rc = mp_request_address(&call->request, call->r, call->app, call->body_length, tell);
     if (rc != OK)
         return finish(call, rc);
     call->link->takes_file = mp_conf_options(call->r)->x_sendfile;

@@ -11,7 +11,7 @@ use Fault;
 use Proc;
 
 for my $mpm (Harness->mpms) {
-    for my $part (qw(graceful_busy child_killed child_stopped recycled)) {
+    for my $part (qw(graceful_busy graceful_late child_killed child_stopped recycled)) {
         subtest "$mpm: $part" => sub { no strict 'refs'; &$part($mpm) };
     }
 }
@@ -63,6 +63,19 @@ sub graceful_busy {
     my $seen = $visitor->finish;
     is $seen->{bad}, 0, "nobody else notices ($seen->{n} requests, the slowest $seen->{worst} s)" or diag $seen->{text};
     calm($h);
+}
+
+# F40: who has to do with an old child sends a body that is too long to be sent twice, over links whose core has forgotten at the reload what it knew.
+sub graceful_late {
+    my ($mpm) = @_;
+    my $h = serve($mpm);
+    answers(at_once($h, 16, '/slow?s=0.05')); # as many links are idle then
+    my @late = map { $h->client } 1 .. 8;
+    # Event closes connections that are idle at a reload.
+    $mpm eq 'event' ? $_->send("POST / HTTP/1.1\r\n") : is $_->get('/')->status, 200, 'a client that stays' for @late;
+    $h->graceful;
+    $_->send(($mpm eq 'event' ? '' : "POST / HTTP/1.1\r\n") . "Host: localhost\r\nContent-Length: 300000\r\n\r\n" . 'x' x 300_000) for @late;
+    is join(' ', map { $_->status == 200 ? $_->json->{length} : $_->status } map { $_->read_response('POST') } @late), join(' ', (300_000) x 8), 'they are served all the same';
 }
 
 # F45: a child of Apache is killed with requests: their clients see closed connections, nobody else anything, and the processes are free again.
