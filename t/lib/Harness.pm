@@ -29,6 +29,13 @@ my $build = abs_path($ENV{PASSENGER_BUILD} // 'build');
 my $libasan = `ldd $build/mod_passenger.so 2>/dev/null` =~ /(\S*lib[at]san\S*) \(/ ? join ':', $1, grep { -e } "$build/tsan.so" : undef; # of either sanitizer
 my %live;
 
+# Pairs of an MPM and a part of a test, for parts to which the MPM does not matter: they take turns, so that each MPM has some.
+sub turns {
+    my ($class, @parts) = @_;
+    my @mpms = mpms();
+    return map { [$mpms[$_ % @mpms], $parts[$_]] } 0 .. $#parts;
+}
+
 sub mpms { $ENV{MPM} ? split /[ ,]+/, $ENV{MPM} : qw(event worker prefork) }
 
 # Polls `$cond->()` until it is true; returns its value, or fails a test with `$what` after `$seconds`.
