@@ -20,6 +20,14 @@ void hp_budget_make(hp_budget_t *b, const hp_spec_t *spec, const ag_settings_t *
     b->weight = at_most(o->cpu_weight, ag_settings_most(settings, "cpu_weight", root, 0, 100));
 }
 
+int hp_budget_limits_memory(const hp_spec_t *spec, const ag_settings_t *settings)
+{
+    hp_budget_t budget;
+
+    hp_budget_make(&budget, spec, settings);
+    return budget.memory > 0 || spec->options->memory_limit > 0;
+}
+
 int hp_budget_nice(int weight)
 {
     int value = 0;

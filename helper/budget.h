@@ -16,6 +16,9 @@ typedef struct {
 /* Whoever can speak to the core can ask for anything in `spec`. */
 void hp_budget_make(hp_budget_t *budget, const hp_spec_t *spec, const ag_settings_t *settings);
 
+/* 1 if there is a limit on its memory, above which it is replaced or killed. */
+int hp_budget_limits_memory(const hp_spec_t *spec, const ag_settings_t *settings);
+
 /* The nice value, -20 to 19, that comes nearest to a weight: one step is a quarter (sched(7)). */
 int hp_budget_nice(int weight);
 

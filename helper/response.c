@@ -236,15 +236,9 @@ static char *make_fields(const hp_exchange_t *r, const char *protocol)
  * would use up its memory. */
 static int goes_in_bulk(const hp_exchange_t *r)
 {
-    const hp_process_t *process = r->process;
-    hp_budget_t budget;
-
     if (!r->ctx->bulk || r->framing != HP_HEAD_LENGTH || r->left < BULK || r->fcgi)
         return 0;
-    if (!process->cgroup)
-        return 1;
-    hp_budget_make(&budget, process->spec, r->ctx->settings);
-    return budget.memory == 0 && process->spec->options->memory_limit <= 0;
+    return !r->process->cgroup || !hp_budget_limits_memory(r->process->spec, r->ctx->settings);
 }
 
 static int begin_response(hp_exchange_t *r, ag_http_head_t *head, apr_size_t head_len, const char *protocol, const char *body, apr_size_t len)

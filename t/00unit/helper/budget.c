@@ -39,6 +39,26 @@ static void wishes(apr_pool_t *p)
     }
 }
 
+static void memory(apr_pool_t *p)
+{
+    const ag_settings_grant_t grant = {"hard_memory_limit", "70", "/srv/small"};
+    ag_settings_t *settings = apr_pcalloc(p, sizeof *settings);
+    ag_options_t *o = ag_options_create(p);
+    hp_spec_t spec = {.app_root = "/srv/a", .options = o};
+
+    settings->grants = apr_array_make(p, 1, sizeof(ag_settings_grant_t));
+    APR_ARRAY_PUSH(settings->grants, ag_settings_grant_t) = grant;
+    ok(!hp_budget_limits_memory(&spec, settings), "any memory");
+    spec.app_root = "/srv/small";
+    ok(hp_budget_limits_memory(&spec, settings), "as much as root's configuration says");
+    spec.app_root = "/srv/a";
+    o->memory_limit = 50;
+    ok(hp_budget_limits_memory(&spec, settings), "as much as is replaced");
+    o->memory_limit = 0;
+    o->hard_memory_limit = 50;
+    ok(hp_budget_limits_memory(&spec, settings), "as much as is killed");
+}
+
 static void numbers(void)
 {
     static const int nice[][2] = {{100, 0}, {99, 0}, {80, 1}, {50, 3}, {25, 6}, {10, 10}, {1, 19}, {125, 1 - 2}, {400, -6}, {10000, -20}};
@@ -56,6 +76,7 @@ int main(void)
     apr_initialize();
     apr_pool_create(&p, NULL);
     wishes(p);
+    memory(p);
     numbers();
     return done_testing();
 }
