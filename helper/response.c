@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define NO_ANSWER "app.died: it ended, or closed the connection, without an answer"
 #define PATIENCE  (apr_time_from_sec(1) / 40) /* that a process waits for a slow client, in all, before its response goes to disk */
 #define EXIT_NEWS (apr_time_from_sec(1) / 50) /* in which the watchdog tells of a process's end */
 #define DROP_MAX  (1024 * 1024) /* of a body that is not wanted: reading on is politer than closing the connection */
@@ -391,7 +392,7 @@ static void records_over(hp_exchange_t *r, apr_size_t surplus)
     if (r->served)
         hp_exchange_complete(r, r->surplus + surplus);
     else if (!r->begun)
-        hp_exchange_fail(r, r->head_len ? "app.truncated: it ended in the middle of its response's head" : "app.died: it ended without an answer", 0);
+        hp_exchange_fail(r, r->head_len ? "app.truncated: it ended in the middle of its response's head" : NO_ANSWER, 0);
     else if (r->framing == HP_HEAD_CLOSE)
         end_chunks(r);
     else
@@ -460,7 +461,7 @@ static void response_ended(hp_exchange_t *r, apr_status_t rv)
     else if (r->got_bytes)
         hp_exchange_fail(r, "app.truncated: it ended in the middle of its response's head", 0);
     else
-        hp_exchange_fail(r, "app.died: it ended without an answer", 0);
+        hp_exchange_fail(r, NO_ANSWER, 0);
 }
 
 /* What follows the response is the next one's, or too much; nobody has read it yet. */

@@ -36,8 +36,8 @@ case('py-flood', 'python', "import os\nfor i in range(20000): print('x' * 100)\n
 case('py-mute', 'python', "import os, sys\nos.close(1)\nos.close(2)\nraise RuntimeError('nobody hears this')\n", why => qr{^\S+/passenger_wsgi\.py, line 4: RuntimeError: nobody hears this});
 case('py-deaf', 'python', "import os\nos.close(1)\n$app", why => qr{^The application has closed its standard output .*leave descriptor 1 open});
 case('py-env', 'python', "import os\nKEY = os.environ['SECRET_KEY']\n", why => qr{^\S+/passenger_wsgi\.py, line 2: KeyError: 'SECRET_KEY'});
-case('py-unreadable', 'python', $app, make => sub { chmod 0, "$_[0]/passenger_wsgi.py" }, why => qr{^\S+/passenger_wsgi\.py: Permission denied: let user id \d+ read the startup file});
-case('py-root', 'python', $app, make => sub { chown 0, 0, $_[0], "$_[0]/passenger_wsgi.py"; chmod 0600, "$_[0]/passenger_wsgi.py" }, why => qr{^\S+/passenger_wsgi\.py: Permission denied: let user id \d+ read});
+case('py-unreadable', 'python', $app, make => sub { chmod 0, "$_[0]/passenger_wsgi.py" }, why => qr{^\S+/passenger_wsgi\.py: Permission denied: let user [a-z]\w+ \(uid \d+\) read the startup file});
+case('py-root', 'python', $app, make => sub { chown 0, 0, $_[0], "$_[0]/passenger_wsgi.py"; chmod 0600, "$_[0]/passenger_wsgi.py" }, why => qr{^\S+/passenger_wsgi\.py: Permission denied: let user nobody \(uid \d+\) read});
 case('py-folder', 'python', $app, conf => sub { "PassengerAppRoot $_[0]/nowhere", 'PassengerAppType wsgi' }, why => qr{^The application's folder \S+/nowhere cannot be opened: No such file or directory});
 case('py-startup', 'python', $app, conf => ['PassengerAppType wsgi', 'PassengerStartupFile wsgi.py'], why => qr{^The startup file \S+/wsgi\.py cannot be found: No such file});
 case('py-program', 'python', $app, conf => ['PassengerPython /usr/bin/python2.7'], why => qr{^The interpreter /usr/bin/python2\.7 cannot be run: No such file or directory\. Correct PassengerPython\.$});

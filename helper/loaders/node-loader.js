@@ -382,7 +382,7 @@ function checkStartup() {
     } catch (error) {
         if (error.code === 'ENOENT')
             refuse(state.startup + ': there is no such startup file: create it, or name another one with PassengerStartupFile.');
-        refuse(state.startup + ': ' + error.message + ': let user id ' + process.geteuid() + ' read the startup file.');
+        refuse(state.startup + ': ' + error.message + ': let user ' + process.env.USER + ' (uid ' + process.geteuid() + ') read the startup file.');
     }
 }
 

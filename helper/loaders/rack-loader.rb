@@ -1149,7 +1149,7 @@ module PhusionPassenger
       rescue Errno::ENOENT
         refuse("#{path}: there is no such startup file: create it, or name another one with PassengerStartupFile.")
       rescue SystemCallError => error
-        refuse("#{path}: #{error.message.sub(/ @.*/, '')}: let user id #{Process.euid} read the startup file.")
+        refuse("#{path}: #{error.message.sub(/ @.*/, '')}: let user #{ENV['USER']} (uid #{Process.euid}) read the startup file.")
       end
 
       # What decides which versions of gems are loaded, so before anything else of the application.

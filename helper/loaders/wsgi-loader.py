@@ -957,7 +957,7 @@ def load(settings):
         except FileNotFoundError:
             refuse('%s: there is no such startup file: create it, or name another one with PassengerStartupFile.' % path)
         except OSError as error:
-            refuse('%s: %s: let user id %d read the startup file.' % (path, error.strerror, os.geteuid()))
+            refuse('%s: %s: let user %s (uid %d) read the startup file.' % (path, error.strerror, os.environ.get('USER'), os.geteuid()))
         exec(code, module.__dict__)
     except BaseException as error:
         if getpid() != PID:
