@@ -319,6 +319,7 @@ sub expecting {
         cmp_ok scalar(@{ $r->{interim} }), '<=', 1, '... with one word at most';
     }
     my %first = ('/denied' => 403, '/through?early=1' => 422, '/through?kill=1' => 502, '/kept?kill=1' => 502);
+    my $killed = 0;
     for my $path (sort keys %first) {
         my $c = $h->client;
         $c->write_request('POST', $path, %expect);
@@ -327,6 +328,8 @@ sub expecting {
         if ($r->status == 100) { $c->send($path =~ /early/ ? 'hel' : 'hello'); $r = $c->read_response('POST') }
         is $r->status, $first{$path}, "$path: the answer is the application's, or the server's" or diag $r->{head};
         is scalar(@{ $r->{interim} // [] }), 0, '... after one word at most';
+        $killed++ if $path =~ /kill/;
+        wait_for { $killed == (() = $h->log_text =~ /PSG0102/g) } 'the core to know of all who were killed';
     }
     my $r = $h->post('/x', 'hello', Expect => '<script>alert(1)</script>');
     is $r->status, 417, 'an expectation that nobody knows';

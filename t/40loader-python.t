@@ -204,6 +204,13 @@ is_answer(ask('/hello'), 200, "hello world\n", 'length', 'is skipped, and the co
     put($l, pairs('/echo', CONTENT_LENGTH => 6));
     for my $part (qw(ab cd ef)) { put($l, $part) }
     is answer($l)->{body}, 'abcdef', 'a body that comes later, in parts';
+    my $first = pairs('/reads?hurried', CONTENT_LENGTH => 500_000);
+    for ([$first, 100], ['', 1000]) {
+        put($l, $_->[0] . 'x' x $_->[1]);
+        ok wait_log($app, qr/^hurried $_->[1]$/m), 'read1() and readinto1() take what is there';
+    }
+    put($l, $_) for 'x' x 200_000, 'x' x 298_900;
+    is answer($l)->{body}, '[100, 1000, 300000, 198900]', '... and read() waits for as much as it is to';
     my $head = pairs('/echo', CONTENT_LENGTH => 4);
     put($l, substr $head, 0, 3);
     put($l, substr $head, 3, 50);

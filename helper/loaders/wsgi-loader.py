@@ -36,6 +36,7 @@ HANDSHAKE = 'PASSENGER_HANDSHAKE'   # carries the handshake, and the count of ru
 MAX_RUNS = 4
 MAX_HEAD = 1 << 20                  # bytes of the pairs of one request
 MAX_SKIP = 1 << 20                  # unread bytes of a body that are worth reading to keep a connection
+BODY_BUFFER = 32 * 1024             # of a body; larger reads go past it
 HEAD_SECONDS = 30                   # for the rest of a head that came in parts
 SEND_BUFFER = 208 * 1024            # what Linux allows everybody; it takes twice as much, the double of what it takes otherwise (socket(7))
 COPY_LIMIT = 32768                  # up to this size a copy costs less than a second vector
@@ -151,22 +152,22 @@ class Body(io.RawIOBase):
 
     def __init__(self, sock, first, left):
         self.sock = sock
-        self.first = first
+        self.first = first      # of them, as a memoryview
         self.left = left
+        self.hurried = False
 
     def readable(self):
         return True
 
     def readinto(self, buffer):
         want = len(buffer) if self.left is None else min(len(buffer), self.left)
-        if self.first:
-            got = min(want, len(self.first))
+        whole = len(buffer) > BODY_BUFFER and not self.hurried  # memory of the application's: it waits for all of it
+        got = min(want, len(self.first))
+        if got:
             buffer[:got] = self.first[:got]
             self.first = self.first[got:]
-        elif want:
-            got = self.received(self.sock.recv_into, buffer, want)
-        else:
-            return 0
+        if got < want and (whole or not got):
+            got += self.received(self.sock.recv_into, buffer[got:want], want - got, _socket.MSG_WAITALL if whole else 0)
         if self.left is not None:
             self.left -= got
         return got
@@ -200,6 +201,26 @@ class Body(io.RawIOBase):
         self.first = b''
         self.left = 0
         return unread
+
+
+class Input(io.BufferedReader):
+    """wsgi.input of a body that has not come with the head. More than its buffer holds is read to where the application wants it, at once."""
+
+    def __init__(self, body):
+        super().__init__(body, BODY_BUFFER)
+
+    def read1(self, size=-1):
+        return self.hurry(super().read1, size)
+
+    def readinto1(self, buffer):
+        return self.hurry(super().readinto1, buffer)
+
+    def hurry(self, read, argument):
+        self.raw.hurried = True
+        try:
+            return read(argument)
+        finally:
+            self.raw.hurried = False
 
 
 class FileWrapper:
@@ -710,7 +731,7 @@ class Server:
         environ = dict(zip(pairs, pairs))
         if 'REQUEST_METHOD' not in environ:
             raise Garbage('a request without REQUEST_METHOD')
-        body, data = self.body_of(sock, environ, data[end:])
+        body, data = self.body_of(sock, environ, data, end)
         environ.update(self.constants)
         if environ.get('HTTPS', 'off').lower() in ('on', '1', 'true', 'yes'):
             environ['wsgi.url_scheme'] = 'https'
@@ -751,23 +772,23 @@ class Server:
         sock.settimeout(None)
         return data, end
 
-    def body_of(self, sock, environ, data):
+    def body_of(self, sock, environ, data, end):
         """Puts wsgi.input in place. Returns the body where it did not come with the head, and what follows the request."""
         length = environ.get('CONTENT_LENGTH')
         if length:
             if not length.isdecimal() or len(length) > 18:
                 raise Garbage('CONTENT_LENGTH is %a' % length)
             length = int(length)
-            if length <= len(data):
-                environ['wsgi.input'] = io.BytesIO(data[:length])
-                return None, data[length:]
+            if length <= len(data) - end:
+                environ['wsgi.input'] = io.BytesIO(data[end:end + length])
+                return None, data[end + length:]
         elif length is None and environ.get('HTTP_TRANSFER_ENCODING', '').lower() == 'chunked':
             pass
         else:
             environ['wsgi.input'] = io.BytesIO()
-            return None, data
-        body = Body(sock, data, length)
-        environ['wsgi.input'] = io.BufferedReader(body, 65536)
+            return None, data[end:]
+        body = Body(sock, memoryview(data)[end:], length)
+        environ['wsgi.input'] = Input(body)
         return body, b''
 
     def call(self, environ, response):

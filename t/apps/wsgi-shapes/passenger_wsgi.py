@@ -108,6 +108,14 @@ def reads(environ, start_response):
             if not block:
                 break
             got += len(block)
+    elif how == 'hurried':
+        got = []
+        for read in source.read1, lambda n: source.readinto1(bytearray(n)), source.read:
+            block = read(300000)
+            got.append(block if isinstance(block, int) else len(block))
+            environ['wsgi.errors'].write('hurried %d\n' % got[-1])
+            environ['wsgi.errors'].flush()
+        got.append(len(source.read()))
     else:
         got = 'unread'
     start_response('200 OK', TEXT)
