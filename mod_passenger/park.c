@@ -17,6 +17,7 @@
 #include <http_main.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <mod_core.h>
 #include <poll.h>
 #include <scoreboard.h>
 #include <sys/epoll.h>
@@ -55,7 +56,8 @@ typedef struct park_t {
     request_rec *r;
     mp_handler_call_t *call; /* the parked request; NULL: none */
     int nested;              /* the other process_connection hooks run below ours */
-    request_rec *detour;     /* in whose handler an internal redirect may be parked; NULL: none */
+    int whole;               /* mp_park_whole runs other modules' quick handlers */
+    request_rec *detour;     /* from which an internal redirect may be parked; NULL: none */
     aside_t *aside;          /* while parked below detours */
     int eager;               /* glance before parking */
     int fresh;               /* the request has not been parked yet */
@@ -395,6 +397,40 @@ int mp_park_detour(request_rec *r)
     return park->call ? suspend(park, r) : rc;
 }
 
+/* Has Apache answer with an error, whose page may be parked. */
+static void die(park_t *park, request_rec *r, int status)
+{
+    park->detour = r;
+    ap_die(status, r);
+    park->detour = NULL;
+}
+
+/* 1 if a URI of this server's answers in place of the error. */
+static int has_page(request_rec *r, int status)
+{
+    const char *page = ap_is_HTTP_VALID_RESPONSE(status) ? ap_response_code_string(r, ap_index_of_response(status)) : NULL;
+
+    return page && *page == '/';
+}
+
+int mp_park_whole(request_rec *r)
+{
+    park_t *park = park_of(r->connection);
+    int rc;
+
+    if (!park || !park->nested || park->whole || r->main || r->prev)
+        return DECLINED;
+    park->whole = 1;
+    rc = ap_run_quick_handler(r, 0);
+    park->whole = 0;
+    if (rc == DECLINED && OK == (rc = ap_process_request_internal(r)))
+        rc = ap_invoke_handler(r);
+    if (!has_page(r, rc))
+        return rc;
+    die(park, r, rc);
+    return park->call ? SUSPENDED : DONE;
+}
+
 int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_link_pool_t *links)
 {
     park_t *park = lot ? park_of(r->connection) : NULL;
@@ -418,7 +454,7 @@ int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_
 }
 
 /* What Apache does with a handler's result. */
-static void conclude(request_rec *r, int result)
+static void conclude(park_t *park, request_rec *r, int result)
 {
     int status = r->status;
 
@@ -427,8 +463,10 @@ static void conclude(request_rec *r, int result)
         return;
     }
     /* An error page of the server's own is looked for only if there was no error before. */
-    r->status = HTTP_OK;
-    ap_die(result, r);
+    r->status = r->prev ? r->prev->status : HTTP_OK;
+    park->nested = 1;
+    die(park, r, result);
+    park->nested = 0;
     if (result == AP_FILTER_ERROR && r->status == HTTP_OK)
         r->status = status;
 }
@@ -450,18 +488,20 @@ static void go_on(park_t *park)
     park->fresh = 0;
     mp_handler_hurry(call, !park->eager);
     mp_handler_hear(call, park->news);
-    if (advance(park, call)) {
+    if (!advance(park, call)) {
+        /* The request may live on for long, until a slow client has taken the last of it. */
+        park->call = NULL;
+        park->r = NULL;
+        apr_pool_cleanup_kill(r->pool, park, on_request_gone);
+        conclude(park, r, mp_handler_result(call));
+    }
+    if (park->call) {
         if (ap_extended_status)
             ap_time_process_request(c->sbh, STOP_PREQUEST);
         c->cs->state = WAITIO;
         c->cs->sense = CONN_SENSE_WANT_READ;
         return;
     }
-    /* The request may live on for long, until a slow client has taken the last of it. */
-    park->call = NULL;
-    park->r = NULL;
-    apr_pool_cleanup_kill(r->pool, park, on_request_gone);
-    conclude(r, mp_handler_result(call));
     while (r->prev)
         r = r->prev;
     ap_process_request_after_handler(r);

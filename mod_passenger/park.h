@@ -23,6 +23,9 @@ int mp_park_run(mp_park_lot_t *lot, request_rec *r, const mp_map_app_t *app, mp_
  * too. Only for handlers that do nothing after it. */
 int mp_park_detour(request_rec *r);
 
+/* A quick handler, before all others: processes the request as Apache would next, so that its error page can be parked. */
+int mp_park_whole(request_rec *r);
+
 /* Hooks of a connection: process_connection, before all others; suspend_connection, after; resume_connection, before. */
 int mp_park_process(mp_park_lot_t *lot, conn_rec *c);
 void mp_park_suspend(conn_rec *c);

@@ -277,6 +277,11 @@ static int detour(request_rec *r)
     return is_handler(r, "redirect-handler") ? mp_park_detour(r) : DECLINED;
 }
 
+static int whole(request_rec *r, int lookup)
+{
+    return lookup ? DECLINED : mp_park_whole(r);
+}
+
 static int process_connection(conn_rec *c)
 {
     const child_t *child = ap_get_module_config(c->base_server->module_config, &passenger_module);
@@ -310,6 +315,7 @@ void mp_takeover_register_hooks(apr_pool_t *p)
     ap_hook_map_to_storage(walk_long_name, NULL, NULL, APR_HOOK_LAST);
     ap_hook_fixups(fixups, before, after, APR_HOOK_LAST);
     ap_hook_fixups(after_mod_dir, dir, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_quick_handler(whole, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(detour, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_process_connection(process_connection, NULL, NULL, APR_HOOK_REALLY_FIRST);
