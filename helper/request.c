@@ -172,6 +172,7 @@ static int on_client_left(void *request)
         hp_tunnel_client_ended(r);
         return 1;
     }
+    r->client_ended = 1;
     /* One that is being served may have a client that only said that it will send no more. */
     return r->state == HP_EXCHANGE_SERVING && r->link && r->body_over && !hears_of_clients(r);
 }

@@ -120,6 +120,8 @@ void hp_tunnel_begin(hp_exchange_t *r, const char *data, apr_size_t len)
     hp_conn_want_body(r->conn, 1);
     watch(r);
     hp_process_tunnel(r->process, &r->waiter.work, r->uncut ? NULL : on_cut);
+    if (r->client_ended) /* before 101 */
+        hp_tunnel_client_ended(r);
 }
 
 apr_size_t hp_tunnel_take(hp_exchange_t *r, const char *data, apr_size_t len)

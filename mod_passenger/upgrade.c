@@ -7,6 +7,8 @@
 #include <http_core.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <strings.h>
@@ -92,6 +94,18 @@ static void end_request(request_rec *r)
     apr_brigade_destroy(bb);
 }
 
+/* Apache's sockets have keep-alives that begin after two hours: for so long the tunnel of a client that vanished would stay, and the application's
+ * end of it. After five minutes of silence the kernel asks, and after three more without an answer the connection is over. */
+static void ask_if_alive(int fd)
+{
+    int on = 1, idle = 300, interval = 60, count = 3;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
 void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag_http_head_t *head, apr_size_t head_len)
 {
     conn_rec *c = r->connection;
@@ -115,6 +129,8 @@ void mp_upgrade_begin(mp_upgrade_t *u, request_rec *r, mp_link_t *link, const ag
     c->keepalive = AP_CONN_CLOSE;
     if (u->stream)
         end_request(r);
+    else
+        ask_if_alive(u->client_fd);
     r->status = HTTP_SWITCHING_PROTOCOLS;
     r->status_line = ap_get_status_line(r->status);
     ap_send_interim_response(r, 1);

@@ -106,6 +106,7 @@ sub tunnels {
     my $format = 'LogFormat "%>s %B %r" tunnel' . "\nCustomLog $h->{root}/logs/tunnel tunnel\n";
     $h->start(conf => "Listen 127.0.0.1:$tls\nSSLSessionCache shmcb:$h->{root}/run/ssl(65536)\nTimeout 1\nRequestReadTimeout header=2 body=1\n$format"
         . app_conf($h, $app, "ErrorDocument 400 /page\n<Location /sink>\nPassengerWebSocketGracefulTimeout 1\n</Location>\n")
+        . "<VirtualHost *>\nServerName localhost\n</VirtualHost>\n<VirtualHost *>\nServerName raw\nDocumentRoot " . $h->copy_app('raw') . "/public\n</VirtualHost>\n"
         . "<VirtualHost *:$tls>\nServerName tls\nDocumentRoot $app/public\nSSLEngine on\nSSLCertificateFile $cert\nSSLCertificateKeyFile $key\n</VirtualHost>\n");
 
     my ($c, $r) = open_tunnel($h, '/echo', "sent\nbefore\n");
@@ -115,6 +116,8 @@ sub tunnels {
     is $r->header('Content-Length'), undef, '... without a body';
     gets($c, "sent\nbefore\n", 'what was sent before 101 is not lost');
     echoes($c, 'an echo');
+    my $peers = sprintf ':%04X 0100007F:%04X', $h->{port}, $c->{sock}->sockport;
+    soon { slurp('/proc/net/tcp') =~ /$peers 01 \S+ 02:(\S+)/ && hex $1 <= 30_000 } 'a client that vanishes is asked for after five minutes (1/100 s)';
     my @quiet = map { scalar open_tunnel($h, $_) } '/last', '/sink', '/sink';
     gets($quiet[0], "last words\n", 'an application that ends its half');
     $quiet[1]->shutdown;
@@ -155,6 +158,7 @@ sub tunnels {
         is $c->read_response->json->{pairs}{REQUEST_URI}, '/second', '... what follows is the next request';
     }
 
+    hostile($h);
     my $t = open_tunnel($h, '/echo', "hello\n", client => tls_client($tls));
     gets($t, "hello\n", 'over TLS');
     echoes($t, '... both ways');
@@ -191,6 +195,47 @@ sub tunnels {
     scalar open_tunnel($h, '/echo') for 1 .. 3;
     push @open, scalar open_tunnel($h, '/echo');
     ok $h->stop, 'Apache ends while there are tunnels';
+}
+
+# Applications and clients that do not keep to the rules, each at once and (on event) when the request has been parked. The application does what
+# the query says (t/apps/raw).
+sub hostile {
+    my ($h) = @_;
+    my $go = "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: raw-chat/1\r\n";
+    my @table = (
+        ['a length', ["$go" . "Content-Length: 2\r\n\r\nhello"], 'hello'],
+        ['chunks', ["$go" . "Transfer-Encoding: chunked\r\n\r\nhello"], 'hello'],
+        ['another 101 behind it', ["$go\r\n$go\r\n"], "$go\r\n"],
+        ['HTTP/1.0', [$go =~ s/1\.1/1.0/r . "\r\nx"], 'x'],
+        ['no Connection', [$go =~ s/Connection: Upgrade\r\n//r . "\r\nx"], 'x'],
+        ['100 before it', ["HTTP/1.1 100 Continue\r\n\r\n$go\r\nx"], 'x'],
+        ['a head in pieces', [substr($go, 0, 20), substr($go, 20) . "\r", "\nx"], 'x'],
+        ['bytes of any kind', ["$go\r\n\0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n\xff"], "\0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n\xff"],
+    );
+    for my $first ('', $h->{mpm} eq 'event' ? 'wait=0.08&' : ()) {
+        my $ask = sub {
+            my ($pieces, $more, $before) = @_;
+            my $orders = ($before // '') . join '&wait=0.02&', map { 'send=' . s/([^!-~]|[&%+])/sprintf '%%%02X', ord $1/ger } @$pieces;
+            my $c = $h->client(timeout => 20);
+            $c->send("GET /?$first$orders$more HTTP/1.1\r\nHost: raw\r\nConnection: Upgrade\r\nUpgrade: raw-chat/1\r\n\r\n");
+            return $c;
+        };
+        for my $case (@table) {
+            my $c = $ask->($case->[1], '&close');
+            is $c->read_response->status, 101, "101 with $case->[0]";
+            gets($c, $case->[2], '... what follows is the tunnel\'s');
+            is $c->closed, 1, '... and no more';
+        }
+        is $ask->(@$_)->read_response->status, 502, 'no answer' for [[substr $go, 0, 30], '&close'], [["$go" . "no field\r\n\r\n"], '&close'], [[], 'reset'];
+        is $ask->(["$go\r\n"], '&reset')->read_response->status, 101, '101 from one that breaks off';
+        my $c = $ask->(["$go\r\n"], '&hang&log=left', 'wait=0.1&');
+        $c->close;
+        $h->expect_log(qr/output: left/, 'that the application knows when a client left before 101');
+    }
+    my $failed = () = $h->log_text =~ /PSG0150/g;
+    is $failed, $h->{mpm} eq 'event' ? 6 : 3, 'each failure is a line of the log';
+    $h->allow_log('PSG0150', 'PSG0152');
+    is $h->get('/', Host => 'raw')->status, 200, 'others are served';
 }
 
 # What is passed on as a question, and what is not.
