@@ -63,16 +63,16 @@ sub p99 { my ($wrk) = @_; my ($n, $unit) = $wrk->{out} =~ /99%\s+([\d.]+)(us|ms|
 sub deploy {
     my ($mpm) = @_;
     my ($h, $app) = start($mpm, "PassengerMaxPoolSize 4\nPassengerMaxRequestQueueSize 0");
-    $h->wrk('/?s=0.01', connections => 16, duration => 2, close => 1)->finish;
-    my $steady = $h->wrk('/?s=0.01', connections => 16, duration => 3, close => 1)->finish;
+    $h->wrk('/?s=0.01', connections => 16, duration => 1, close => 1)->finish;
+    my $steady = $h->wrk('/?s=0.01', connections => 16, duration => 2, close => 1)->finish;
     my @before = $h->apps;
     rewrite($h, $app, source('new', 1.5));
-    my $load = $h->wrk('/?s=0.01', connections => 16, duration => 12, close => 1);
+    my $load = $h->wrk('/?s=0.01', connections => 16, duration => 8, close => 1);
     pause(0.5);
     touch("$app/tmp/restart.txt");
     my ($most, %seen, %first) = (0);
     my $begin = time;
-    while (time < $begin + 10) {
+    while (time < $begin + 7) {
         my $version = version($h);
         $seen{$version}++;
         $first{$version} //= time - $begin;
@@ -201,7 +201,8 @@ sub alone {
     pause(0.3);
     touch("$app/tmp/restart.txt");
     my $most = 0;
-    for (1 .. 150) { my @now = $h->apps; $most = @now if @now > $most; pause(0.02) }
+    my $begin = time;
+    while (time < $begin + 4.5) { my @now = $h->apps; $most = @now if @now > $most; pause(0.02) }
     $load = $load->finish;
     is $load->{bad}, 0, "no request of $load->{requests} failed";
     is $most, 1, 'there was never more than one process';
@@ -266,7 +267,8 @@ sub recycle {
     $h->wrk('/?s=0.01', connections => 8, duration => 2, close => 1)->finish;
     my $load = $h->wrk('/?s=0.01', connections => 8, duration => 8, close => 1);
     my ($most, %pid) = (0);
-    for (1 .. 100) {
+    my $begin = time;
+    while (time < $begin + 7.5) {
         my @now = $h->apps;
         $pid{$_}++ for @now;
         $most = @now if @now > $most;

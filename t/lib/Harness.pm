@@ -310,8 +310,8 @@ sub wrk {
 # Every process of this test: whatever runs a file below our folder, works in it, or names it.
 sub processes { my ($self) = @_; Proc::below($self->{root}) }
 sub helpers {
-    my ($self, $role) = @_;
-    my @pids = sort { $a <=> $b } map { $_->{pid} } grep { $_->{helper} && ($_->{cmdline}[1] // '') eq $role } $self->processes;
+    my ($self, $role, @all) = @_;
+    my @pids = sort { $a <=> $b } map { $_->{pid} } grep { $_->{helper} && ($_->{cmdline}[1] // '') eq $role } Proc::below($self->{root}, @all);
     return @pids;
 }
 sub watchdog  { ($_[0]->helpers('watchdog'))[0] }
@@ -320,9 +320,10 @@ sub core      { ($_[0]->helpers('core'))[0] }
 # Application processes: children of a watchdog that do not run the helper's file, nor are Ruby's preloaders.
 sub apps {
     my ($self) = @_;
-    my %dog = map { $_ => 1 } $self->helpers('watchdog');
+    my @all = Proc::all();
+    my %dog = map { $_ => 1 } $self->helpers('watchdog', @all);
     my @pids = sort { $a <=> $b } map { $_->{pid} } grep { !$_->{helper} && $dog{ $_->{ppid} } && $_->{state} ne 'Z' && ($_->{cmdline}[0] // '') !~ /^Passenger AppPreloader: / }
-        Proc::all();
+        @all;
     return @pids;
 }
 

@@ -23,10 +23,10 @@ sub get {
 
 sub all { map { get($_) // () } grep { /^\d+$/ } map { s{^/proc/}{}r } glob '/proc/[0-9]*' }
 
-# Processes that run a file below a folder, work in it, or name it in their arguments; not this one.
+# Processes that run a file below a folder, work in it, or name it in their arguments; not this one. Of all, or of those that are given.
 sub below {
-    my ($dir) = @_;
-    return grep { $_->{pid} != $$ && ("$_->{exe}/" =~ m{^\Q$dir\E/} || "$_->{cwd}/" =~ m{^\Q$dir\E/} || grep { /\Q$dir\E/ } @{ $_->{cmdline} }) } all();
+    my ($dir, @all) = @_;
+    return grep { $_->{pid} != $$ && ("$_->{exe}/" =~ m{^\Q$dir\E/} || "$_->{cwd}/" =~ m{^\Q$dir\E/} || grep { /\Q$dir\E/ } @{ $_->{cmdline} }) } @all ? @all : all();
 }
 
 sub descendants {
