@@ -115,6 +115,10 @@ sub visit {
     like $r->body, qr{<h1>Items</h1>}, '... is the list';
     like $r->body, qr{href="\Q$base\E/items/new"}, '... whose links lead back';
     like $r->body, qr{href="\Q$base\E/stylesheets/application\.css"}, '... as those to files do';
+    is_deeply $r->{interim}, [], '... and who is no browser gets no hints';
+    $r = $h->get("$base/", @host, 'Sec-Fetch-Mode' => 'navigate');
+    is_deeply [ map { [$_->status, $_->headers('Link')] } @{ $r->{interim} } ], [[103, "<$base/stylesheets/application.css>; rel=preload; as=style; nopush"]],
+        'a browser gets early hints, by itself' or diag explain $r->{interim};
     is $h->get("$base/robots.txt", @host)->header('content-type'), 'text/plain', 'files are served by Apache';
     my $c = $h->client;
     $r = $c->get("$base/items/new", @host);
