@@ -9,8 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 void ag_child_reset_signals(void)
 {
     sigset_t none;

@@ -67,9 +67,7 @@ ag_settings_t *ag_settings_get(ag_frame_reader_t *in)
 
 int ag_settings_below(const char *path, const char *root)
 {
-    apr_size_t len = strlen(root);
-
-    apr_size_t path_len = strlen(path);
+    apr_size_t len = strlen(root), path_len = strlen(path);
 
     while (len > 0 && root[len - 1] == '/')
         len--;

@@ -270,6 +270,12 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* The configuration says what it is, whatever lies there. */
+static int is_told(const ag_options_t *o)
+{
+    return o->app_start_command || o->app_type;
+}
+
 static int is_php(const ag_options_t *o)
 {
     return o->app_type && strcmp(o->app_type, "php") == 0;
@@ -298,39 +304,46 @@ static int complete_php(mp_map_app_t *app, mp_behind_t *behind, request_rec *r, 
     return mp_script_find(&app->script, r, public_dir, app->base_uri, app->startup);
 }
 
+/* Looks where an application of the request's would be. 1: just now, not from memory. */
+static int find_folder(look_t *look, mp_map_cache_t *cache, request_rec *r, const ag_options_t *o, const char *base_uri)
+{
+    if (o->app_root) {
+        look->folder = o->app_root;
+    } else {
+        look->folder = mp_map_public_dir(r, base_uri);
+        look->is_public = *base_uri != '\0';
+        if (!look->is_public)
+            look->folder = mp_behind_parent(r->pool, look->folder);
+    }
+    if (is_php(o) || (is_told(o) && !look->is_public)) {
+        look->root = look->folder;
+        return 0;
+    }
+    if (remembered(cache, look, r->pool, r->request_time))
+        return 0;
+    look_at(look, r->pool);
+    if (!look->denied && !look->behind.other)
+        remember(cache, look, r->request_time);
+    return 1;
+}
+
 int mp_map_find(mp_map_cache_t *cache, request_rec *r, const mp_map_app_t **papp)
 {
     const ag_options_t *o = mp_conf_options(r);
-    int told = o->app_start_command || o->app_type, fresh = 0;
     look_t look = {.kind = -1, .behind.author = AG_LINK_NO_AUTHOR};
     const char *base_uri;
     mp_map_app_t *app;
-    int rc;
+    int rc, fresh;
 
     if (!o->enabled || r->uri[0] != '/' || r->method_number == M_CONNECT)
         return DECLINED;
     base_uri = base_uri_of(r, o);
-    if (o->app_root) {
-        look.folder = o->app_root;
-    } else {
-        look.folder = mp_map_public_dir(r, base_uri);
-        look.is_public = *base_uri != '\0';
-        if (!look.is_public)
-            look.folder = mp_behind_parent(r->pool, look.folder);
-    }
-    if (is_php(o) || (told && !look.is_public)) {
-        look.root = look.folder;
-    } else if (!remembered(cache, &look, r->pool, r->request_time)) {
-        look_at(&look, r->pool);
-        fresh = 1;
-        if (!look.denied && !look.behind.other)
-            remember(cache, &look, r->request_time);
-    }
-    if (!told && look.denied) {
+    fresh = find_folder(&look, cache, r, o, base_uri);
+    if (!is_told(o) && look.denied) {
         mp_mistake_denied(r, o, look.root, look.denied);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (!told && look.kind < 0) {
+    if (!is_told(o) && look.kind < 0) {
         mp_mistake_no_app(r, o, look.folder, base_uri, fresh);
         return DECLINED;
     }
