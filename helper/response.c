@@ -464,10 +464,10 @@ static void response_ended(hp_exchange_t *r, apr_status_t rv)
         hp_exchange_fail(r, NO_ANSWER, 0);
 }
 
-/* What follows the response is the next one's, or too much; nobody has read it yet. */
-static apr_size_t waiting_bytes(const hp_exchange_t *r)
+/* Reads what follows the response: nothing should. Unread it would reset the connection that is closed because of it. */
+static apr_size_t read_surplus(const hp_exchange_t *r)
 {
-    ssize_t n = recv(r->link->fd, r->ctx->scratch, HP_CONTEXT_SCRATCH, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = recv(r->link->fd, r->ctx->scratch, HP_CONTEXT_SCRATCH, MSG_DONTWAIT);
 
     return n > 0 ? (apr_size_t)n : 0;
 }
@@ -501,7 +501,7 @@ static int pass_bulk(hp_exchange_t *r)
     hp_conn_write_bulk(r->conn, r->ctx->bulk);
     r->left -= (apr_int64_t)len;
     if (r->left == 0)
-        hp_exchange_complete(r, waiting_bytes(r));
+        hp_exchange_complete(r, read_surplus(r));
     return 1;
 }
 

@@ -48,23 +48,25 @@ END
 my $server = <<'END';
 import os, socket
 listener = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))
-while True:
-    sock = listener.accept()[0]
+def serve(sock):
     while True:
         head = b''
         while not head.endswith(b'\r\n\r\n'):
             got = sock.recv(65536)
             if not got:
-                break
+                return
             head += got
-        if not head:
-            break
         path = head.split()[1]
         n = 3000000
         sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % n + b'y' * (n // 2 if path == b'/less' else n) + (b'more' if path == b'/more' else b''))
         if path == b'/less':
-            break
-    sock.close()
+            return
+while True:
+    with listener.accept()[0] as sock:
+        try:
+            serve(sock)
+        except OSError:     # a connection with bytes too much may be reset
+            pass
 END
 
 sub splicing { return unless $faults; spew("$faults/splice.new", $_[0]); chmod 0666, "$faults/splice.new"; rename "$faults/splice.new", "$faults/splice" }
@@ -129,8 +131,9 @@ sub kernel { slurp('/proc/sys/kernel/osrelease') =~ /^(\d+)\.(\d+)/ ? $1 + $2 / 
     my $r = $h->client(timeout => 20)->get('/', Host => 'port');
     is length $r->body, 3_000_000, 'over TCP';
     $r = $h->client(timeout => 20)->get('/more', Host => 'port');
-    is $r->body, 'y' x 3_000_000, '... and a byte too much is not passed on';
-    is $h->client(timeout => 20)->get('/', Host => 'port')->body, 'y' x 3_000_000, '... nor taken for the next response';
+    ok $r->body eq 'y' x 3_000_000, '... and a byte too much is not passed on';
+    $r = $h->client(timeout => 20)->get('/', Host => 'port');
+    ok $r->status == 200 && $r->body eq 'y' x 3_000_000, '... nor taken for the next response';
     $h->allow_log('PSG0151');
     ok !asked($h->client(timeout => 20), '/less', Host => 'port')->read_response('GET')->complete, '... and one that is too short is not whole';
     $h->expect_log(qr/PSG0156: .*it sent less/);
