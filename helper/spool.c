@@ -146,7 +146,7 @@ static hp_spool_block_t *make_pipe(hp_spool_store_t *store)
     hp_spool_block_t *block;
     ag_pipe_t pipe;
 
-    if (store->pipeless || store->npipes >= PIPES_MAX || ag_pipe_open(&pipe, PIPE) != APR_SUCCESS)
+    if (store->npipes >= PIPES_MAX || ag_pipe_open(&pipe, PIPE) != APR_SUCCESS)
         return NULL;
     block = calloc(1, sizeof *block + sizeof pipe);
     if (!block)
@@ -402,7 +402,6 @@ static apr_size_t draw_pipe(hp_spool_t *s, int fd, apr_size_t len)
         return 0;
     n = ag_pipe_fill(b->pipe, fd, len);
     if (n == 0 && fresh) {
-        s->store->pipeless = 1;
         free_block(s->store, b);
         return 0;
     }

@@ -21,7 +21,7 @@ typedef struct {
     TAILQ_HEAD(, hp_spool_t) moving; /* those with blocks that may go to disk; the first has stood still for longest */
     hp_spool_block_t *spare;
     int nspare, unused; /* unused: since hp_spool_store_rest */
-    int npipes, pipeless; /* pipeless: the kernel does not move bytes from sockets to pipes */
+    int npipes;
 } hp_spool_store_t;
 
 struct hp_spool_t {
