@@ -85,6 +85,7 @@ for my $line ("HTTP_X_EMPTY=''", q{HTTP_X_LATIN='caf\xe9'}, q{HTTP_X_UTF='\xe2\x
     ok index("\n$r->{body}", "\n$line\n") >= 0, "environ has $line" or diag $r->{body};
 }
 like $r->{body}, qr/^HTTP_X_LONG='(?:l{4096}){32}'$/m, 'a value of 128 KiB arrives whole';
+unlike ask('/show', HTTP_TRANSFER_ENCODING => 'chunked', body => $_)->{body}, qr/TRANSFER_ENCODING/, 'a body whose length is known has no chunks any more' for '', 'x';
 like ask('/show', HTTPS => $_)->{body}, qr/^wsgi\.url_scheme='https'$/m, "HTTPS=$_ is https" for qw(on ON 1 true yes);
 like ask('/show', HTTPS => $_)->{body}, qr/^wsgi\.url_scheme='http'$/m, "HTTPS=$_ is not" for 'off', '';
 

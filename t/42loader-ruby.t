@@ -77,6 +77,7 @@ for my $line ('HTTP_X_EMPTY=""', q{HTTP_X_LATIN="caf\xE9"}, 'HTTP_X=Y="="', 'QUE
     ok index("\n$r->{body}", "\n$line\n") >= 0, "env has $line" or diag substr $r->{body}, 0, 2000;
 }
 like $r->{body}, qr/^HTTP_X_LONG="(?:l{4096}){32}"$/m, 'a value of 128 KiB arrives whole';
+unlike ask('/show', HTTP_TRANSFER_ENCODING => 'chunked', body => $_)->{body}, qr/TRANSFER_ENCODING/, 'a body whose length is known has no chunks any more' for '', 'x';
 like ask('/show', HTTPS => $_)->{body}, qr/^rack\.url_scheme="https"$/m, "HTTPS=$_ is https" for qw(on ON 1 true yes);
 like ask('/show', HTTPS => $_)->{body}, qr/^rack\.url_scheme="http"$/m, "HTTPS=$_ is not" for 'off', '';
 is_answer(ask('/linted', REQUEST_METHOD => $_->[0], body => $_->[1]), 200, $_->[0] eq 'HEAD' ? '' : "$_->[0] " . ($_->[1] // ''), $_->[2],

@@ -915,6 +915,7 @@ module PhusionPassenger
         length = env['CONTENT_LENGTH']
         if length && !length.empty?
           raise Garbage, "CONTENT_LENGTH is #{length.dump}" unless length.match?(/\A\d{1,18}\z/)
+          env.delete('HTTP_TRANSFER_ENCODING') # the chunks are gone
           length = length.to_i
           return StringIO.new(first_bytes(link, length)) if length <= link.rest.bytesize
         elsif length || (env['HTTP_TRANSFER_ENCODING'] || '').downcase != 'chunked'
