@@ -80,7 +80,7 @@ leave:
     return rv;
 }
 
-static int climbs(const char *name)
+int ag_path_climbs(const char *name)
 {
     apr_size_t len = strlen(name);
 
@@ -94,7 +94,7 @@ apr_status_t ag_path_walk(ag_path_t *path, const char *name, int how, apr_pool_t
 
     path->target = NULL;
     path->steps = apr_array_make(p, 8, sizeof(ag_path_step_t));
-    if (name[0] != '/' || (!(how & AG_PATH_CLIMB) && climbs(name)))
+    if (name[0] != '/' || (!(how & AG_PATH_CLIMB) && ag_path_climbs(name)))
         rv = EINVAL;
     if (rv == APR_SUCCESS && fstat(w.at, &path->st))
         rv = errno;

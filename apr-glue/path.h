@@ -28,6 +28,9 @@ enum {
 /* Walks `name`, which is absolute; `how`: of the above. Nothing is opened but folders, and those only to pass. */
 apr_status_t ag_path_walk(ag_path_t *path, const char *name, int how, apr_pool_t *p) AG_MUST_CHECK;
 
+/* 1 if a part of the path is "..", but for the first one of a path that is relative. */
+int ag_path_climbs(const char *name);
+
 /* The first step that belongs neither to root nor to `uid`, or NULL. `links`: of the symbolic links only. */
 const ag_path_step_t *ag_path_foreign(const ag_path_t *path, uint32_t uid, int links);
 

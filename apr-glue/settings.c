@@ -1,4 +1,5 @@
 #include "apr-glue/settings.h"
+#include "apr-glue/path.h"
 #include <apr_strings.h>
 #include <string.h>
 
@@ -67,11 +68,11 @@ ag_settings_t *ag_settings_get(ag_frame_reader_t *in)
 
 int ag_settings_below(const char *path, const char *root)
 {
-    apr_size_t len = strlen(root), path_len = strlen(path);
+    apr_size_t len = strlen(root);
 
     while (len > 0 && root[len - 1] == '/')
         len--;
-    if (strstr(path, "/../") || (path_len >= 3 && strcmp(path + path_len - 3, "/..") == 0))
+    if (ag_path_climbs(path))
         return 0;
     return strncmp(path, root, len) == 0 && (path[len] == '\0' || path[len] == '/');
 }

@@ -79,15 +79,6 @@ static int called_below(const char *path, const char *folder, apr_pool_t *p)
 
 /* -- what it is called -- */
 
-static int climbs(const char *uri)
-{
-    for (const char *at = uri; (at = strstr(at, "/..")); at += 3) {
-        if (at[3] == '/' || at[3] == '\0')
-            return 1;
-    }
-    return 0;
-}
-
 /* The path that a URI stands for, or NULL. */
 static const char *map(const hp_porter_places_t *places, const char *uri, const char **psentence, apr_pool_t *p)
 {
@@ -96,7 +87,7 @@ static const char *map(const hp_porter_places_t *places, const char *uri, const 
     const char *best = NULL;
     apr_size_t best_len = 0;
 
-    if ((rv != APR_SUCCESS && rv != APR_NOTFOUND) || climbs(name)) { /* not found: there was nothing to decode */
+    if ((rv != APR_SUCCESS && rv != APR_NOTFOUND) || ag_path_climbs(name)) { /* not found: there was nothing to decode */
         *psentence = "it is no plain URI: \"..\" and broken percent-encoding are not taken";
         return NULL;
     }

@@ -1,4 +1,5 @@
 #include "helper/spec.h"
+#include "apr-glue/path.h"
 #include <apr_strings.h>
 #include <string.h>
 
@@ -41,7 +42,6 @@ static int printable(const char *s)
 hp_spec_t *hp_spec_get(ag_frame_reader_t *in)
 {
     hp_spec_t *spec = apr_pcalloc(in->p, sizeof *spec);
-    apr_size_t len;
 
     spec->group = ag_frame_get_str(in);
     spec->app_root = ag_frame_get_str(in);
@@ -54,10 +54,7 @@ hp_spec_t *hp_spec_get(ag_frame_reader_t *in)
     spec->errand = ag_frame_get_u32(in);
     spec->options = ag_options_get(in);
     if (!printable(spec->group) || !printable(spec->app_root) || !printable(spec->kind) || !printable(spec->startup_file) ||
-        !printable(spec->base_uri) || spec->app_root[0] != '/' || strstr(spec->app_root, "/../"))
-        in->bad = 1;
-    len = spec->app_root ? strlen(spec->app_root) : 0;
-    if (len >= 3 && strcmp(spec->app_root + len - 3, "/..") == 0)
+        !printable(spec->base_uri) || spec->app_root[0] != '/' || ag_path_climbs(spec->app_root))
         in->bad = 1;
     return spec;
 }

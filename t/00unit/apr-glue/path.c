@@ -26,6 +26,17 @@ static void link_to(const char *target, const char *name)
         ok(0, "symlink %s", name);
 }
 
+static void climbing(void)
+{
+    static const char *const climb[] = {"/..", "/../", "/a/..", "/a/../b", "a/.."};
+    static const char *const stay[] = {"/", "/a", "/a/..b", "/a/b..", "/a/.../b", "/a/.", ""};
+
+    for (apr_size_t i = 0; i < AG_LEN(climb); i++)
+        ok(ag_path_climbs(climb[i]), "\"%s\" climbs", climb[i]);
+    for (apr_size_t i = 0; i < AG_LEN(stay); i++)
+        ok(!ag_path_climbs(stay[i]), "\"%s\" does not", stay[i]);
+}
+
 int main(void)
 {
     char template[] = "/tmp/psg-path-XXXXXX", *made;
@@ -83,5 +94,6 @@ int main(void)
     rmdir(in("a"));
     rmdir(dir);
     apr_terminate();
+    climbing();
     return done_testing();
 }
