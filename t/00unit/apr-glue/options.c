@@ -221,6 +221,9 @@ static void digests(apr_pool_t *p)
     ok(ag_options_spawn_digest(a, key, p) == ag_options_spawn_digest(b, key, p), "nor does a default that was written down");
     set(p, b, "PassengerAppEnv", "staging");
     ok(ag_options_spawn_digest(a, key, p) != ag_options_spawn_digest(b, key, p), "another environment does");
+    set(p, a, "PassengerAppEnv", "staging");
+    set(p, b, "PassengerForceMaxConcurrentRequestsPerProcess", "0");
+    ok(ag_options_spawn_digest(a, key, p) != ag_options_spawn_digest(b, key, p), "so does a number that counts from a process's first moment");
 }
 
 /* What administrators let others say. */
