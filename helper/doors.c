@@ -14,6 +14,13 @@ static uid_t requests_owner(const ag_settings_t *settings)
     return geteuid() == 0 && settings->web_user ? (uid_t)settings->web_uid : geteuid();
 }
 
+static void learn(hp_doors_name_t *name, const char *path)
+{
+    struct stat st;
+
+    *name = lstat(path, &st) == 0 ? (hp_doors_name_t){st.st_dev, st.st_ino} : (hp_doors_name_t){0, 0};
+}
+
 static apr_status_t make_requests(hp_doors_t *doors, const ag_settings_t *settings)
 {
     const char *path = hp_instance_socket(doors->instance);
@@ -27,6 +34,7 @@ static apr_status_t make_requests(hp_doors_t *doors, const ag_settings_t *settin
     if (doors->requests >= 0)
         close(doors->requests);
     doors->requests = fd;
+    learn(&doors->requests_name, path);
     return APR_SUCCESS;
 }
 
@@ -44,14 +52,18 @@ static apr_status_t make_admin(hp_doors_t *doors)
     if (doors->admin >= 0)
         close(doors->admin);
     doors->admin = fd;
+    learn(&doors->admin_name, path);
     return APR_SUCCESS;
 }
 
 apr_status_t hp_doors_open(hp_doors_t *doors, const ag_settings_t *settings, apr_pool_t *p, const char **preason)
 {
     const char *path = hp_instance_socket(doors->instance);
-    apr_status_t rv = doors->requests >= 0 ? APR_SUCCESS : make_requests(doors, settings);
+    apr_status_t rv;
 
+    learn(&doors->requests_name, path);
+    learn(&doors->admin_name, hp_instance_admin(doors->instance));
+    rv = doors->requests >= 0 ? APR_SUCCESS : make_requests(doors, settings);
     if (rv == APR_SUCCESS && doors->admin < 0) {
         path = hp_instance_admin(doors->instance);
         rv = make_admin(doors);
@@ -62,11 +74,12 @@ apr_status_t hp_doors_open(hp_doors_t *doors, const ag_settings_t *settings, apr
 }
 
 /* A name under which nobody reaches us any more is as good as none. */
-static int there(const char *path, uid_t owner, mode_t mode)
+static int there(const char *path, const hp_doors_name_t *name, uid_t owner, mode_t mode)
 {
     struct stat st;
 
-    return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == owner && (st.st_mode & 07777) == mode;
+    return lstat(path, &st) == 0 && st.st_dev == name->dev && st.st_ino == name->ino && S_ISSOCK(st.st_mode) && st.st_uid == owner &&
+           (st.st_mode & 07777) == mode;
 }
 
 apr_status_t hp_doors_look(hp_doors_t *doors, const ag_settings_t *settings, int *pmade)
@@ -75,10 +88,10 @@ apr_status_t hp_doors_look(hp_doors_t *doors, const ag_settings_t *settings, int
     apr_status_t rv = intact ? APR_SUCCESS : hp_instance_remake(doors->instance);
 
     *pmade = !intact && rv == APR_SUCCESS ? HP_DOORS_FOLDER : 0;
-    if (rv == APR_SUCCESS && !there(hp_instance_socket(doors->instance), requests_owner(settings), REQUESTS_MODE) &&
+    if (rv == APR_SUCCESS && !there(hp_instance_socket(doors->instance), &doors->requests_name, requests_owner(settings), REQUESTS_MODE) &&
         APR_SUCCESS == (rv = make_requests(doors, settings)))
         *pmade |= HP_DOORS_REQUESTS;
-    if (rv == APR_SUCCESS && !there(hp_instance_admin(doors->instance), geteuid(), ADMIN_MODE) &&
+    if (rv == APR_SUCCESS && !there(hp_instance_admin(doors->instance), &doors->admin_name, geteuid(), ADMIN_MODE) &&
         APR_SUCCESS == (rv = make_admin(doors)))
         *pmade |= HP_DOORS_ADMIN;
     if (rv == APR_SUCCESS)

@@ -160,7 +160,8 @@ sub changed {
     $h->allow_log('PSG0681');
     my $games = (getpwnam 'games')[2];
     for my $harm ($> ? ([0700, sub { chmod 0, "$dir/core.sock" }]) : ([0711, sub { chmod 0, "$dir/core.sock" }], [0711, sub { chmod 0, $dir }],
-        [0711, sub { chown $games, -1, $dir, "$dir/core.sock", "$dir/admin" }], [0711, sub { unlink "$dir/core.sock"; spew("$dir/core.sock", '') }])) {
+        [0711, sub { chown $games, -1, $dir, "$dir/core.sock", "$dir/admin" }], [0711, sub { unlink "$dir/core.sock"; spew("$dir/core.sock", '') }],
+        [0711, sub { link "$dir/core.sock", "$dir/old"; unlink "$dir/core.sock"; soon { -e "$dir/core.sock" } 'a socket is back'; rename "$dir/old", "$dir/core.sock" }])) {
         my ($mode, $do) = @$harm;
         my $told = () = $h->log_text =~ /PSG0019/g;
         $do->();

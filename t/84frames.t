@@ -134,7 +134,7 @@ sub seen {
         "HTTP/1.1 302 Found\r\nLocation: /x\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nPassenger-File: 200 x.html\r\n\r\n", "HTTP/1.1 421 Refused\r\nPassenger-Need-Options: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nbytes", "HTTP/1.1 503 X\r\nPassenger-Try-Again: 1\r\nContent-Length: 0\r\n\r\n";
     my $busy = begin('', 'responses', $socket, @answers);
-    wait_for { -e "$socket.away" } 'it has taken the core\'s place';
+    wait_for { my $mine = (stat "$socket.mine")[1]; $mine && $mine == ((stat $socket)[1] // 0) } 'it has taken the core\'s place';
     $h->graceful; # links to the core itself are kept
     my @visitors = visit(12, time + $seconds, 'app');
     my $did = end($busy);

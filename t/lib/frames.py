@@ -76,17 +76,29 @@ def requests(end):
     return {"sent": n, "answered": answered}
 
 
+def take_place(mine):
+    """The watchdog puts its own socket back whenever it looks."""
+    try:
+        if os.stat(TARGET).st_ino == os.stat(mine).st_ino:
+            return
+    except FileNotFoundError:
+        pass
+    os.link(mine, mine + ".new")
+    os.rename(mine + ".new", TARGET)
+
+
 def responses(end):
-    os.rename(TARGET, TARGET + ".away")
+    mine = TARGET + ".mine"
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(TARGET)
-    os.chmod(TARGET, 0o666)
+    listener.bind(mine)
+    os.chmod(mine, 0o666)
     listener.listen(200)
-    listener.settimeout(0.1)
+    listener.settimeout(0.02)
     n = 0
     null = os.open("/dev/null", os.O_RDONLY)
     try:
         while time.time() < end:
+            take_place(mine)
             try:
                 s = listener.accept()[0]
             except socket.timeout:
@@ -107,7 +119,7 @@ def responses(end):
             n += 1
             s.close()
     finally:
-        os.rename(TARGET + ".away", TARGET)
+        os.unlink(mine)
         listener.close()
     return {"sent": n}
 
