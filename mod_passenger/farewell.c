@@ -20,6 +20,7 @@
 typedef struct {
     int generation;
     apr_time_t looked, stopping, crowd, shut; /* when it was looked last, and since when it is so; 0: it is not */
+    int nplaces;
     int first;                                /* the others wait for what comes of this one's end */
     int serving;                              /* how many children were not to go */
     int told[2];
@@ -29,6 +30,7 @@ typedef struct {
 
 /* What Apache's places are taken by. */
 typedef struct {
+    int n;         /* that children are started in */
     int full, accepting;
     int serving;   /* that are not to go, whether they accept connections now or not */
     int reloaded;  /* there are children of before a reload */
@@ -76,18 +78,27 @@ static int has_idle_thread(int place, int threads)
     return 0;
 }
 
-static void count(places_t *places, int generation)
+static int is_async(void)
+{
+    int async = 0;
+
+    return ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) == APR_SUCCESS && async == 1;
+}
+
+/* `most`: children that Apache wants at most. Only the event MPM starts them beside old ones, in as many places as ServerLimit says (event.c,
+ * prefork.c, worker.c, perform_idle_server_maintenance, 2.4.68). */
+static void count(places_t *places, int generation, int most)
 {
     const global_score *all = ap_scoreboard_image->global;
     int i, threads = 0;
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
-    *places = (places_t){.full = 1, .oldest = 1};
+    *places = (places_t){.full = 1, .oldest = 1, .n = is_async() ? all->server_limit : most};
     for (i = 0; i < all->server_limit; i++) {
         const process_score *child = ap_get_scoreboard_process(i);
 
         if (!child->pid) {
-            places->full = 0;
+            places->full &= i >= places->n;
         } else if (child->generation != all->running_generation) {
             places->reloaded = 1;
             places->oldest &= child->generation >= generation;
@@ -118,7 +129,8 @@ static void look(self_t *self, apr_time_t now)
     set_since(&self->stopping, 1, now);
     if (!ap_exists_scoreboard_image() || ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &most) != APR_SUCCESS)
         return;
-    count(&places, self->generation);
+    count(&places, self->generation, most);
+    __atomic_store_n(&self->nplaces, places.n, __ATOMIC_RELAXED);
     /* Where there is a place, Apache starts a child within a second or two, unless it is to end. */
     nobody = !places.accepting && places.serving < most;
     first = places.oldest && (places.full || !places.reloaded);
@@ -143,18 +155,21 @@ static int lasts(const apr_time_t *psince, apr_time_t now, apr_interval_time_t p
 
 static void tell(self_t *self, int returns)
 {
+    const char *places = is_async() ? "ServerLimit" : "MaxRequestWorkers";
+    int n = __atomic_load_n(&self->nplaces, __ATOMIC_RELAXED);
+
     if (__atomic_exchange_n(&self->told[returns], 1, __ATOMIC_RELAXED))
         return;
     if (returns)
         MP_LOG(APLOG_WARNING, 0, ap_server_conf, "PSG3300",
                "this child of Apache is of before a reload, and ends its WebSockets and streams of events, because such children have all of "
-               "ServerLimit's %d places, and nobody could accept connections: raise ServerLimit, or lower PassengerWebSocketGracefulTimeout",
-               ap_scoreboard_image->global->server_limit);
+               "Apache's %d places, and nobody could accept connections: raise %s, or lower PassengerWebSocketGracefulTimeout",
+               n, places);
     else
         MP_LOG(APLOG_ERR, 0, ap_server_conf, "PSG3301",
                "this child of Apache is of before a reload, and ends requests that have gone on since then, because such children have all of "
-               "ServerLimit's %d places, and nobody could accept connections for %d seconds: raise ServerLimit",
-               ap_scoreboard_image->global->server_limit, (int) apr_time_sec(FORCE));
+               "Apache's %d places, and nobody could accept connections for %d seconds: raise %s",
+               n, (int) apr_time_sec(FORCE), places);
 }
 
 static int is_events(const request_rec *r)

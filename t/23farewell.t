@@ -7,11 +7,11 @@ use Test::More;
 use Time::HiRes qw(time);
 use Harness;
 
-# Apache's places, and how many tunnels it takes until children have all of them: on event, a child has any number, elsewhere one here.
+# Apache's places (ServerLimit for event, MaxRequestWorkers for the others), and how many tunnels it takes until children have all of them: on event, a child has any number, elsewhere one here.
 my %places = (
     event => ["ServerLimit 2\nThreadsPerChild 4\nMaxRequestWorkers 8\nStartServers 1\n", 1],
-    worker => ["ServerLimit 3\nThreadsPerChild 1\nMaxRequestWorkers 3\nStartServers 3\nMaxSpareThreads 3\n", 2],
-    prefork => ["ServerLimit 3\nMaxRequestWorkers 3\nStartServers 3\nMinSpareServers 1\nMaxSpareServers 3\n", 2],
+    worker => ["ServerLimit 6\nThreadsPerChild 1\nMaxRequestWorkers 3\nStartServers 3\nMaxSpareThreads 3\n", 2],
+    prefork => ["ServerLimit 6\nMaxRequestWorkers 3\nStartServers 3\nMinSpareServers 1\nMaxSpareServers 3\n", 2],
 );
 my @all = map { { mpm => $_, h => Harness->new(mpm => $_), fill => $places{$_}[1] } } Harness->mpms;
 for my $s (@all) {

@@ -104,7 +104,9 @@ sub tunnels {
     # mod_ssl of a newer OpenSSL than the one that is installed; slots and time that children need for their tunnels; our killing
     $h->allow_log('AH01882', 'AH03490', 'AH00045', 'PSG0013');
     my $format = 'LogFormat "%>s %B %r" tunnel' . "\nCustomLog $h->{root}/logs/tunnel tunnel\n";
-    $h->start(conf => "Listen 127.0.0.1:$tls\nSSLSessionCache shmcb:$h->{root}/run/ssl(65536)\nTimeout 1\nRequestReadTimeout header=2 body=1\n$format"
+    # Places for new children beside old ones; on event ServerLimit says how many.
+    my $places = $kind eq 'worker' ? 'MaxRequestWorkers ' . 2 * $h->{workers} . "\n" : '';
+    $h->start(conf => "${places}Listen 127.0.0.1:$tls\nSSLSessionCache shmcb:$h->{root}/run/ssl(65536)\nTimeout 1\nRequestReadTimeout header=2 body=1\n$format"
         . app_conf($h, $app, "ErrorDocument 400 /page\n<Location /sink>\nPassengerWebSocketGracefulTimeout 1\n</Location>\n")
         . "<VirtualHost *>\nServerName localhost\n</VirtualHost>\n<VirtualHost *>\nServerName raw\nDocumentRoot " . $h->copy_app('raw') . "/public\n</VirtualHost>\n"
         . "<VirtualHost *:$tls>\nServerName tls\nDocumentRoot $app/public\nSSLEngine on\nSSLCertificateFile $cert\nSSLCertificateKeyFile $key\n</VirtualHost>\n");

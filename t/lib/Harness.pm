@@ -157,7 +157,7 @@ sub write_config {
     my $load = join '', map { "LoadModule ${_}_module /usr/lib/apache2/modules/mod_$_.so\n" } "mpm_$mpm", @modules, @{ $self->{modules} };
     my $user = $> ? '' : "User $self->{user}\nGroup " . getgrgid((getpwnam $self->{user})[3]) . "\n";
     my $size = $mpm eq 'prefork' ? "ServerLimit $self->{workers}\nStartServers 4\nMinSpareServers 2\nMaxSpareServers $self->{workers}\n"
-        : 'ServerLimit 2' . "\nStartServers 2\nThreadsPerChild " . $self->{workers} / 2 . "\nMinSpareThreads 1\nMaxSpareThreads $self->{workers}\n";
+        : "ServerLimit 4\nStartServers 2\nThreadsPerChild " . $self->{workers} / 2 . "\nMinSpareThreads 1\nMaxSpareThreads $self->{workers}\n";
     spew("$root/httpd.conf", <<"END");
 ServerRoot $root
 ServerName localhost
